@@ -382,7 +382,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
             ("champion", 1),
             ("trained", 1),
         ]
-        assert servers.rows(USER, "SELECT state, version FROM actions") == [("done", 1)]
+        assert servers.rows(USER, "SELECT state, version FROM trainings") == [("done", 1)]
 
         client = servers.project("application", "key", "planning").strip()
         operations = servers.project("application", "key", "prometheus", "--operations").strip()
@@ -419,7 +419,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
         stack.enter_context(
             servers.started("worker", "/health", 8080, PREFECT_WORKER_WEBSERVER_PORT=str(servers.ports[8080]))
         )
-        look = httpx.get(f"{api}/deployments/name/monitor/loop").raise_for_status().json()
+        look = httpx.get(f"{api}/deployments/name/monitoring-cycle/loop").raise_for_status().json()
         asked_for = httpx.post(f"{api}/deployments/{look['id']}/create_flow_run", json={}).raise_for_status()
         state = ended(f"{api}/flow_runs/{asked_for.json()['id']}")
         assert state == "COMPLETED", (servers.scratch / "worker.log").read_text(encoding="utf-8")[-3000:]
@@ -430,7 +430,7 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
         assert monitored["releases"][-1]["version"] == 1
         assert sum(day["rows"] for day in monitored["days"]) == len(hours)
         assert all(day["error"] is not None for day in monitored["days"])
-        assert servers.rows(USER, "SELECT count(*) > 0 FROM days") == [(True,)]
+        assert servers.rows(USER, "SELECT count(*) > 0 FROM daily_stats") == [(True,)]
         traced = servers.project("agent", "trace", answers[0]["id"], "--rows")
     # Only the gates' own test environment keeps a database here.
     assert [path.name for path in (servers.folder / "state").glob("*.db")] == ["test.db"]

@@ -142,10 +142,10 @@ def _done(
     begin = noticed.on if noticed else incident.day + timedelta(days=1)
     events = [event for event in (*replayed.events, *_rolled_back(replayed)) if begin <= event.on <= until]
     events += [
-        Event(on=day_of(each["at"]), kind="acted", says=each["what"])
+        Event(on=day_of(each["at"]), kind="acted", says=each["response"])
         for own in replayed.reported.get("incidents", ())
         if own["kind"] in SEEN_AS.get(incident.kind, ()) and day_of(own["detected_at"]) >= begin
-        for each in own["done"]
+        for each in own["responses"]
         if day_of(each["at"]) <= until
     ]
     if noticed is not None and noticed not in events:

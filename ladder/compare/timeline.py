@@ -10,7 +10,7 @@ from ladder.runbook import Runbook, Team
 from ladder.story import Story
 
 SECONDS_A_DAY = 86_400
-LIVE = "live"  # the outcome of a training whose version was promoted
+LIVE = "went live"  # the outcome of a training whose version was promoted
 GATES_AND_TEST = "Gates, then an A/B test against the live version on real requests; promoted if not worse."
 
 
@@ -131,5 +131,5 @@ def _noticed(
             break
     if led is None:
         return None, ""
-    waits = [entry["what"] for entry in led["done"] if day_of(entry["at"]) < at]
+    waits = [entry["response"] for entry in led["responses"] if day_of(entry["at"]) < at]
     return led, " ".join(waits) or "No reason recorded."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 2.0
-PREFECT_DEPLOYMENT = "deploy/automatic"  # a Prefect deployment, in prefect.yaml
+DEPLOY_DEPLOYMENT = "deploy/automatic"  # a Prefect deployment, in prefect.yaml
 
 
 def train(
@@ -66,7 +66,7 @@ def deploy_after_training(
     elif server_deploys_new_versions(settings.flow):
         report("The deployment runs on the Prefect server.")
     else:
-        report("No Prefect server takes over; deploying in this process.")
+        report("No Prefect server deploys new versions; deploying in this process.")
         delivery.deploy(settings, wanted, as_of, report)
         report(f"All evidence is on one page: {page_of(found.number)}")
 
@@ -74,7 +74,7 @@ def deploy_after_training(
 def server_deploys_new_versions(settings: Flow) -> bool:
     """Whether a Prefect server deploys registered versions: it responds, and has the deployment for it."""
     server = find_server(settings)
-    return server is not None and _has_prefect_deployment(server, PREFECT_DEPLOYMENT)
+    return server is not None and _has_prefect_deployment(server, DEPLOY_DEPLOYMENT)
 
 
 def _has_prefect_deployment(server: str, deployment: str) -> bool:

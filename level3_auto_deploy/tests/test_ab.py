@@ -423,7 +423,7 @@ def test_the_status_has_numbers_and_changes_nothing(tested: Tracking, run: Run) 
     output = run("ab", "status", "--as-of", "2011-03-04")
     assert (output.status, output.err) == (0, "")
     assert "Version 2 is tested against version 1, shown for 50% of the keys" in output.out
-    assert "keep on: undecided so far" in output.out
+    assert "continue: undecided so far" in output.out
     assert known(tested) == before
 
 

@@ -349,7 +349,7 @@ def test_a_training_goes_on_to_deploy_by_itself(copy: Path, run: Run) -> None:
     commit(copy)
     output = run("train", "--as-of", "2011-03-20")
     assert (output.status, output.err) == (0, "")
-    assert "No Prefect server takes over; deploying in this process." in output.out
+    assert "No Prefect server deploys new versions; deploying in this process." in output.out
     assert "Version 1 is live: no champion to test it against." in output.out
     assert tracking().aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     output = run("train", "--as-of", "2011-03-20")

@@ -166,7 +166,7 @@ def test_a_version_that_a_gate_stops_is_refused_in_one_line_and_nothing_moves(li
     row = current_deployment(2)
     assert row.state is State.FAILED_GATE
     assert row.reason == "refused by gate colour: version 2 has the wrong colour"
-    results = {"blocked": True, "artefact": True, "colour": False}
+    results = {"blocked": True, "artifact": True, "colour": False}
     assert gates_of(2) == results | {gate.id: None for gate in QUICK[2:]}
     assert row.gates[2]["evidence"] == {"colour": "red"}
     assert "Version 2 has the wrong colour." in page(2)
@@ -352,7 +352,7 @@ def test_unreachable_store_is_not_a_gate_failure(live: Tracking) -> None:
         deployed(2, [*QUICK[:2], Gate("away", "It is there", away)])
     Path("elsewhere.db").rename(store)
     assert current_deployment(2).state is State.VALIDATING
-    assert gates_of(2) == {"blocked": True, "artefact": True, "away": None}
+    assert gates_of(2) == {"blocked": True, "artifact": True, "away": None}
     deployed(2)
     assert live.aliases()["challenger"] == 2
 

@@ -125,9 +125,9 @@ def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: st
     assert {name: each["state_type"] for name, each in tasks.items()} == {
         "connect": "COMPLETED",
         "gate: blocked": "COMPLETED",
-        "gate: artefact": "FAILED",
+        "gate: artifact": "FAILED",
     }
-    assert "| artefact | **REFUSED** |" in artifacts(api, "deployment")[0]["data"]
+    assert "| artifact | **REFUSED** |" in artifacts(api, "deployment")[0]["data"]
     for path, content in stored.items():
         path.write_bytes(content)
     done = deploy(copy, api)

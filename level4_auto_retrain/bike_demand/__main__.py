@@ -64,11 +64,11 @@ def validate(as_of: AsOf = None) -> None:
     from bike_demand.data.frames import time_range
     from bike_demand.data.ingested import read_rows
     from bike_demand.data.quarantine import GAPS, require_trainable_rows
-    from bike_demand.store.gathered import detect_bad_rows
+    from bike_demand.store.ingested_rows import detect_bad_rows
 
-    gathered = read_rows(settings.DATA, as_of)
-    quarantined = detect_bad_rows(config, gathered)
-    rows = require_trainable_rows(gathered, quarantined, config, as_of)
+    ingested = read_rows(settings.DATA, as_of)
+    quarantined = detect_bad_rows(config, ingested)
+    rows = require_trainable_rows(ingested, quarantined, config, as_of)
     first, last = time_range(rows)
     typer.echo(f"{len(rows)} rows, {first:%Y-%m-%d} to {last:%Y-%m-%d}, are fit for training.")
     for violation in quarantined.violations:
@@ -305,7 +305,7 @@ def trace(
 
 @app.command(epilog="Example: python -m bike_demand agent --once --as-of 2012-01-08")
 def agent(
-    once: Annotated[bool, typer.Option("--once", help="Run one cycle, then end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Run one cycle, then exit.")] = False,
     every: Annotated[
         float | None,
         typer.Option(min=0.1, metavar="SECONDS", help="Time between cycles; default: loop.seconds."),
@@ -393,7 +393,7 @@ def serve(
 def key(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Owner of the key: a program or a person.")],
     operations: Annotated[
-        bool, typer.Option("--operations", help="For /metrics and /model, not for predictions and outcomes.")
+        bool, typer.Option("--operations", help="For /metrics, /model, /status and /dashboard only.")
     ] = False,
 ) -> None:
     """Create an API key of the service and print it once; only its SHA-256 is stored."""

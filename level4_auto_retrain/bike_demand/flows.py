@@ -24,7 +24,7 @@ from bike_demand.loop import cycle as loop
 from bike_demand.loop.context import Context, CycleRunner
 from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
-from bike_demand.store import event_log, history
+from bike_demand.store import daily_stats, event_log
 from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.database import open_database
 from bike_demand.store.deployments import all_deployments
@@ -116,8 +116,10 @@ def _publish_deployment_artifact() -> None:
 def _publish_production_artifact() -> None:
     """Store the open signals and the errors of the last days as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        signals, last = event_log.open_signals(database), history.last_day(database)
-        days = [] if last is None else history.days(database, last - ARTIFACT_DAYS, last + timedelta(days=1))
+        signals, last = event_log.open_signals(database), daily_stats.last_day(database)
+        days = []
+        if last is not None:
+            days = daily_stats.read_days(database, last - ARTIFACT_DAYS, last + timedelta(days=1))
     lines = ["# Signals", *(f"- **{each.kind}**, {each.subject}: {each.message}" for each in signals)]
     lines += [] if signals else ["None."]
     lines += [
@@ -136,7 +138,7 @@ def _mean(total: float, rows: int) -> str:
 
 
 def _emit_signal(raised: StoredSignal, as_of: datetime | None) -> None:
-    """Emit a signal as an event to the server, whose automation starts `respond`."""
+    """Emit a signal as an event to the server, where an automation starts `respond`."""
     payload = {
         "signal": str(raised.id),
         "description": f"{raised.kind}, {raised.subject}",
@@ -160,11 +162,11 @@ def _parse_time(as_of: str) -> datetime | None:
 def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version.
 
-    A version trained by `respond` is deployed there, any other by an automation.
+    A version trained within another flow is deployed by that flow, any other by an automation.
     """
     made, new = steps.run(as_of, allow_dirty, _with_retries(ingest), validate, build, log_and_register)
     if new:
-        by = "automation" if flow_run.parent_flow_run_id is None else "respond"
+        by = "automation" if flow_run.parent_flow_run_id is None else "parent-flow"
         resource = {"prefect.resource.id": EVENT_RESOURCE, "bike-demand.deployed-by": by}
         emit_event(
             EVENT_REGISTERED, resource, payload={"version": str(made.version), "as_of": _format_time(as_of)}
@@ -185,22 +187,22 @@ def deploy(version: str, as_of: str = "") -> None:
         _publish_deployment_artifact()
 
 
-@flow(name="monitor", flow_run_name=_run_name, log_prints=True)
-def monitor(as_of: datetime | None = None) -> State[None]:
+@flow(name="monitoring-cycle", flow_run_name=_run_name, log_prints=True)
+def monitoring_cycle(as_of: datetime | None = None) -> State[None]:
     """Run a monitoring cycle: emit each open signal as an event, and advance tests and watches."""
     run_as_task("connect", _check_stores)
-    sent = 0
+    emitted = 0
 
-    def send(raised: StoredSignal) -> None:
-        nonlocal sent
-        sent += 1
-        run_as_task(f"send signal: {raised.kind}", lambda: _emit_signal(raised, as_of))
+    def emit(raised: StoredSignal) -> None:
+        nonlocal emitted
+        emitted += 1
+        run_as_task(f"emit signal: {raised.kind}", lambda: _emit_signal(raised, as_of))
 
-    runner = CycleRunner(run_as_task, send, _train_as_flow, _deploy_as_flow)
+    runner = CycleRunner(run_as_task, emit, _train_as_flow, _deploy_as_flow)
     loop.run_cycle(load_settings(), as_of, print, runner)
     _publish_production_artifact()
     # The message is shown with the flow run; runbook.yaml reads the number from it.
-    return Completed(message=f"signals sent: {sent}")
+    return Completed(message=f"signals emitted: {emitted}")
 
 
 @flow(name="respond", flow_run_name="respond to {description}", log_prints=True)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 2.0
-PREFECT_DEPLOYMENT = "deploy/automatic"  # a Prefect deployment, in prefect.yaml
-LOOP = "monitor/loop"
+DEPLOY_DEPLOYMENT = "deploy/automatic"  # Prefect deployments, in prefect.yaml
+LOOP_DEPLOYMENT = "monitoring-cycle/loop"
 
 
 def train(
@@ -67,7 +67,7 @@ def deploy_after_training(
     elif server_deploys_new_versions(settings.flow):
         report("The deployment runs on the Prefect server.")
     else:
-        report("No Prefect server takes over; deploying in this process.")
+        report("No Prefect server deploys new versions; deploying in this process.")
         delivery.deploy(settings, wanted, as_of, report)
         report(f"All evidence is on one page: {page_of(found.number)}")
 
@@ -75,16 +75,16 @@ def deploy_after_training(
 def server_deploys_new_versions(settings: Flow) -> bool:
     """Whether a Prefect server deploys registered versions: it responds, and has the deployment for it."""
     server = find_server(settings)
-    return server is not None and _has_prefect_deployment(server, PREFECT_DEPLOYMENT)
+    return server is not None and _has_prefect_deployment(server, DEPLOY_DEPLOYMENT)
 
 
 def require_no_prefect_loop(settings: Flow) -> None:
     """Raises UserError if a Prefect server already runs the loop."""
     server = find_server(settings)
-    if server is not None and _has_prefect_deployment(server, LOOP):
+    if server is not None and _has_prefect_deployment(server, LOOP_DEPLOYMENT):
         raise UserError(
-            f"the Prefect server at {server} already runs the loop (deployment {LOOP}); pause it there, or"
-            " run one cycle here with --once"
+            f"the Prefect server at {server} already runs the loop (deployment {LOOP_DEPLOYMENT}); pause it"
+            " there, or run one cycle here with --once"
         )
 
 

@@ -46,8 +46,8 @@ def train() -> None:
     from bike_demand.training.export import check_parity, golden_rows, to_onnx
     from bike_demand.training.level_shift import rescale_labels
 
-    gathered, quarantine = read_labeled_rows(settings.DATA), read_quarantine()
-    rows = without_quarantined(gathered, quarantine)
+    ingested, quarantine = read_labeled_rows(settings.DATA), read_quarantine()
+    rows = without_quarantined(ingested, quarantine)
     loaded = settings.load_settings()
     # The gates need `deploy.min_rows` fresh rows.
     days = holdout_days(rows, quarantine, loaded.training.holdout_days, loaded.deploy.min_rows)
@@ -57,7 +57,7 @@ def train() -> None:
     past = rows[: len(rows) - trained.n_holdout_rows]
     report: dict[str, Any] = {
         "held_out": _period(rows[len(past) :]),
-        "left_out": quarantine.describe_excluded(len(gathered) - len(rows)),
+        "excluded": quarantine.describe_excluded(len(ingested) - len(rows)),
         "level_shifts": shifts,
     }
     parts = (HOLDOUT, trained.holdout_model, past), (REFIT, trained.pipeline, rows)

@@ -23,10 +23,10 @@ from tests.test_loop import ERROR_SIGNAL, TrainingStub, register_stub
 
 # Kills the process just before the n-th call of this function.
 KILL_POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
-    "raise": (event_log, "raise_signals", 1),
+    "raise": (event_log, "update_signals", 1),
     "begin": (event_log, "begin_training", 1),
     "train": (steps, "run", 1),
-    "registered": (event_log, "update_action", 1),
+    "registered": (event_log, "update_training", 1),
     "deploy": (delivery, "deploy", 1),
     "test": (Tracking, "set_alias", 1),
     "applied": (Tracking, "tag", 3),  # two are of the registration
@@ -34,7 +34,7 @@ KILL_POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
     "note": (incidents, "record_response", 1),
     "alert": (cycle, "raise_alert", 1),
     "live": (retraining, "update_results", 1),
-    "publish": (cycle, "publish_status_facts", 1),
+    "publish": (cycle, "publish_status_fields", 1),
     "deliver": (cycle, "deliver", 1),
     "record delivery": (event_log, "record_attempt", 1),
 }

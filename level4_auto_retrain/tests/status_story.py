@@ -7,9 +7,9 @@ from typing import Any
 
 from bike_demand.serving.metrics import Metrics
 from bike_demand.store import event_log
+from bike_demand.store.daily_stats import store_drift_report
 from bike_demand.store.database import open_database
 from bike_demand.store.event_log import Signal
-from bike_demand.store.history import store_drift_report
 from bike_demand.store.tables import Alert, DailyStats, Deployment, Kind, State, Transition
 
 FIRST = date(2011, 10, 1)
@@ -68,14 +68,19 @@ def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[
             (59, 3, "a person wanted it", "was live and was rolled back"),
         ):
             action = event_log.begin_training(database, reason=reason, at=at(day))
-            event_log.update_action(
+            event_log.update_training(
                 database, action.id, state=event_log.DONE, version=version, detail={"result": outcome}
             )
         action = event_log.begin_training(database, reason="it was asked for again", at=at(60))
         detail = {"result": "nothing had changed", "no_training": True}
-        event_log.update_action(database, action.id, state=event_log.DONE, detail=detail)
+        event_log.update_training(database, action.id, state=event_log.DONE, detail=detail)
         changed = event_log.open_incident(
-            database, Kind.ERROR, "version 1", since=at(40), detected_at=at(43), description="too little"
+            database,
+            Kind.ERROR,
+            "version 1",
+            since=at(40),
+            detected_at=at(43),
+            description="too little",
         )
         event_log.record_response(database, changed.id, at(43), "version 2 was trained")
         event_log.end_incident(
@@ -84,7 +89,12 @@ def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[
         over = Alert("resolved:1", at(48), "Resolved: error-drift", {"summary": "It is over."}, {"log": None})
         event_log.store_alert(database, over, at(47))
         late = event_log.open_incident(
-            database, Kind.QUALITY, "feed", since=at(80), detected_at=at(82), description="rows are late"
+            database,
+            Kind.QUALITY,
+            "feed",
+            since=at(80),
+            detected_at=at(82),
+            description="rows are late",
         )
         event_log.end_incident(database, late.id, at(84), {"rows": 96})
         for field in ("heat", "core_heat"):
@@ -110,15 +120,15 @@ def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[
                 "drifted": ["heat"],
             },
         )
-        event_log.raise_signals(database, signals, NOW)
+        event_log.update_signals(database, signals, NOW)
         budget = {"spent": 1, "limit": 4, "days": 30, "message": "Cool-down until 2012-01-12."}
         checked_at = datetime.now(UTC).isoformat()
         content = {
             "reference_error": 28.25,
-            "loop_checked_at": checked_at,
+            "last_cycle_at": checked_at,
             "comparisons": list(tests),
         }
-        event_log.publish_facts(database, content | {"budget": budget}, NOW)
+        event_log.publish_fields(database, content | {"budget": budget}, NOW)
 
 
 def example_metrics() -> Metrics:
@@ -144,7 +154,7 @@ def example_test() -> dict[str, Any]:
         "began": at(97).isoformat(),
         "days_planned": 14,
         "worse": 0.05,
-        "verdict": "keep on",
+        "verdict": "continue",
         "reason": "undecided so far, its error is 0.93 times the other's (0.84 to 1.04)",
         "days": [
             {"ratio": 0.97, "low": 0.5, "high": None},

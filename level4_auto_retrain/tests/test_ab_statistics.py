@@ -160,18 +160,18 @@ def test_no_bounds_without_data() -> None:
     assert (estimates.low[0], estimates.high[0]) == (0.0, np.inf)
     nothing = estimate(by_day(np.zeros(2, dtype=int), np.zeros(2), np.zeros(2)), 0.05, 2.0)
     assert nothing.ratio[0] == 1.0
-    assert verdicts(nothing, AB_SETTINGS, True)[0] == ABVerdict.KEEP_ON
+    assert verdicts(nothing, AB_SETTINGS, True)[0] == ABVerdict.CONTINUE
 
 
 @pytest.mark.parametrize(
     ("ratio", "days", "ended", "verdict"),
     [
-        (0.5, 3, False, ABVerdict.KEEP_ON),  # too early, however sure
+        (0.5, 3, False, ABVerdict.CONTINUE),  # too early, however sure
         (0.5, 4, False, ABVerdict.PROMOTE),
         (1.0, 4, False, ABVerdict.PROMOTE),  # surely not 5 % worse
         (1.3, 4, False, ABVerdict.REJECT),
         (2.5, 1, False, ABVerdict.STOP),
-        (1.9, 1, False, ABVerdict.KEEP_ON),
+        (1.9, 1, False, ABVerdict.CONTINUE),
     ],
 )
 def test_clear_results_are_decided(ratio: float, days: int, ended: bool, verdict: ABVerdict) -> None:
@@ -185,7 +185,7 @@ def test_after_its_days_the_estimate_decides(ratio: float, verdict: ABVerdict) -
     estimates = estimate(
         by_day(days, 10 * ratio * np.repeat(noise, 24), 10 * np.repeat(noise[::-1], 24)), 0.05, 2.0
     )
-    assert verdicts(estimates, AB_SETTINGS, False)[-1] == ABVerdict.KEEP_ON
+    assert verdicts(estimates, AB_SETTINGS, False)[-1] == ABVerdict.CONTINUE
     assert verdicts(estimates, AB_SETTINGS, True)[-1] == verdict
 
 

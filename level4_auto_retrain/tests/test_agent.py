@@ -55,7 +55,7 @@ def test_failed_cycle_is_reported_and_next_cycle_runs(
     assert cycles == [0, 1, 2, 3]
     assert err.startswith("error: the registry does not answer\nTraceback ")
     assert err.rstrip().endswith("ZeroDivisionError: a mistake in this code")
-    assert out == "The loop has ended.\n"
+    assert out == "The loop has stopped.\n"
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -106,7 +106,7 @@ def test_process_alerts_failure_and_recovery(
         finally:
             process.kill()
             reader.join()
-    assert output[-1] == "The loop has ended.\n"
+    assert output[-1] == "The loop has stopped.\n"
     alerts = [json.loads(line)["alert"]["title"] for line in output if line.startswith('{"alert"')]
     assert alerts.count("Data quality: ingestion") == 1
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:

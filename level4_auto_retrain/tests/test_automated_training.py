@@ -110,7 +110,7 @@ def test_refit_uses_all_rows_and_holdout_model_excludes_last_week(tmp_path: Path
     assert recorded is not None
     for part in (f"{len(rows):,} rows", data_digest(), loss_with_unit(model.metrics["mae"])):
         assert part in version.description
-    assert recorded.data_summary == f"It was trained on {len(rows):,} rows; left out nothing."
+    assert recorded.data_summary == f"It was trained on {len(rows):,} rows; excluded: none."
 
 
 @pytest.mark.usefixtures("in_trained")
@@ -150,8 +150,8 @@ def test_train_prints_location_result_and_next_command(in_trained: Trained) -> N
     lines = in_trained.out.splitlines()
     assert lines[0] == "No Prefect server is running, so the steps run in this process."
     assert version.run_id in lines[1]
-    assert "left out nothing" in in_trained.out
-    assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == "nothing"
+    assert "excluded: none" in in_trained.out
+    assert Tracking(load_settings()).run(version.run_id).tags["excluded"] == "none"
     command = lines[-1].partition("python -m bike_demand ")[2]
     assert command in ("release 1", "deploy 1")  # whichever this project has
     assert len(lines) == 4
@@ -358,7 +358,7 @@ def test_a_training_goes_on_to_deploy_by_itself(copy: Path, run: Run) -> None:
     commit(copy)
     output = run("train", "--as-of", "2011-03-20")
     assert (output.status, output.err) == (0, "")
-    assert "No Prefect server takes over; deploying in this process." in output.out
+    assert "No Prefect server deploys new versions; deploying in this process." in output.out
     assert "Version 1 is live: no champion to test it against." in output.out
     assert tracking().aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     output = run("train", "--as-of", "2011-03-20")

@@ -89,7 +89,12 @@ def headline(status: StatusDocument) -> tuple[str, str]:
         ([Kind.AGE], False, "warn", "Model age limit reached"),
         ([Kind.QUALITY, Kind.ERROR], True, "warn", "Bad data: moisture"),
         ([Kind.LOOP, Kind.QUALITY], False, "bad", "The loop needs attention"),
-        ([Kind.RELEASE, Kind.QUALITY, Kind.LOOP], True, "bad", "Bad release: version 2"),
+        (
+            [Kind.BAD_RELEASE, Kind.QUALITY, Kind.LOOP],
+            True,
+            "bad",
+            "Bad release: version 2",
+        ),
     ],
 )
 def test_headline_is_the_most_important_signal(
@@ -127,7 +132,7 @@ def test_document_contains_everything(address: str, model: OnnxModel) -> None:
         (None, "nothing had changed"),
     ]
     assert status.budget["spent"] == 1
-    assert [each["verdict"] for each in status.comparisons] == ["keep on"]
+    assert [each["verdict"] for each in status.comparisons] == ["continue"]
     assert {each.subject for each in status.incidents} == {"version 1", "feed", "heat", "core_heat"}
     assert [each.key for each in status.alerts] == ["resolved:1", "error"]
     assert [each["channel"] for each in status.undelivered] == ["log", "log"]
@@ -218,7 +223,7 @@ def test_unreachable_registry_is_a_warning(address: str, live: LiveModels) -> No
 def test_stopped_loop_is_a_warning(address: str, live: LiveModels) -> None:
     fill_database(address)
     with closing(open_database(address)) as database:
-        event_log.publish_facts(database, {"loop_checked_at": "2026-01-01T00:00:00+00:00"}, NOW)
+        event_log.publish_fields(database, {"last_cycle_at": "2026-01-01T00:00:00+00:00"}, NOW)
     assert headline(status_of(address, live)) == ("warn", "The loop is not running")
 
 
@@ -226,9 +231,9 @@ def test_a_rollback_is_a_warning_for_a_day(address: str, live: LiveModels) -> No
     fill_database(address)
     with closing(open_database(address)) as database:
         for hours, expected in ((2, "warn"), (30, "good")):
-            event_log.publish_facts(
+            event_log.publish_fields(
                 database,
-                {name: each.content for name, each in event_log.published_facts(database).items()},
+                {name: each.content for name, each in event_log.published_fields(database).items()},
                 at(62) + timedelta(hours=hours),
             )
             assert status_of(address, live).headline.state == expected
@@ -451,7 +456,7 @@ def test_page_updates_in_place_and_shows_an_outage(address: str, live: LiveModel
             page.get_by_role("heading", name="A/B test in progress", level=1).wait_for()
             page.evaluate("window.same = 1; scrollTo(0, 400)")
             with closing(open_database(address)) as database:
-                event_log.raise_signals(database, [signal(Kind.QUALITY, "moisture")], NOW)
+                event_log.update_signals(database, [signal(Kind.QUALITY, "moisture")], NOW)
             page.get_by_role("heading", name="Bad data: moisture", level=1).wait_for()
             assert page.evaluate("window.same") == 1
             assert page.title().startswith("Bad data: moisture")

@@ -42,22 +42,22 @@ def signal(
 def test_open_signal_is_one_row(
     database: Database,
 ) -> None:
-    first = event_log.raise_signals(database, [signal(NOON)], NOON)
+    first = event_log.update_signals(database, [signal(NOON)], NOON)
     assert [(each.message, each.ended_at) for each in first.new] == [("too hot", None)]
-    again = event_log.raise_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
+    again = event_log.update_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
     assert (again.new, [each.id for each in again.open]) == ((), [first.new[0].id])
     (kept,) = event_log.open_signals(database)
     assert (kept.first_at, kept.last_at, kept.message) == (NOON, NOON + DAY, "still")
     assert kept.evidence == {"message": "still"}
-    over = event_log.raise_signals(database, [], NOON + 2 * DAY)
+    over = event_log.update_signals(database, [], NOON + 2 * DAY)
     assert [(each.id, each.ended_at) for each in over.ended] == [(kept.id, NOON + 2 * DAY)]
     assert event_log.open_signals(database) == []
-    event_log.raise_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
+    event_log.update_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
     assert [each.ended_at for each in event_log.stored_signals(database)] == [NOON + 2 * DAY, None]
 
 
 def test_signals_differ_by_kind_and_subject(database: Database) -> None:
-    raised = event_log.raise_signals(
+    raised = event_log.update_signals(
         database,
         [
             signal(NOON),
@@ -77,14 +77,14 @@ def test_signals_differ_by_kind_and_subject(database: Database) -> None:
 def test_open_action_is_reused(database: Database) -> None:
     begun = event_log.begin_training(database, reason="drift", at=NOON, detail={"a": 1})
     assert event_log.begin_training(database, reason="age", at=NOON + DAY) == begun
-    assert event_log.open_actions(database) == [begun]
-    event_log.update_action(database, begun.id, version=3, detail={"b": 2})
-    (kept,) = event_log.open_actions(database)
+    assert event_log.open_trainings(database) == [begun]
+    event_log.update_training(database, begun.id, version=3, detail={"b": 2})
+    (kept,) = event_log.open_trainings(database)
     assert (kept.version, kept.detail) == (3, {"a": 1, "b": 2})
-    event_log.update_action(database, begun.id, state=DONE)
-    assert event_log.open_actions(database) == []
+    event_log.update_training(database, begun.id, state=DONE)
+    assert event_log.open_trainings(database) == []
     assert event_log.begin_training(database, reason="age", at=NOON + DAY).id != begun.id
-    assert [each.reason for each in event_log.actions(database)] == ["drift", "age"]
+    assert [each.reason for each in event_log.trainings(database)] == ["drift", "age"]
 
 
 def test_open_incident_and_case_are_unique(database: Database) -> None:
@@ -97,7 +97,7 @@ def test_open_incident_and_case_are_unique(database: Database) -> None:
     assert event_log.add_regression_case(database, first.id, {"rows": [2]}) == regression_case
     event_log.end_incident(database, first.id, NOON + DAY, {"rows": 3})
     (kept,) = event_log.incidents(database)
-    assert kept.done == [{"at": NOON.isoformat(), "what": "held"}]
+    assert kept.responses == [{"at": NOON.isoformat(), "response": "held"}]
     assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"rows": 3}, regression_case)
     assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [1]}]
     assert event_log.incidents(database, only_open=True) == []
@@ -110,7 +110,7 @@ def test_concurrent_raises_keep_one_row(database: Database) -> None:
     def work() -> None:
         try:
             for number in range(5):
-                event_log.raise_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
+                event_log.update_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
                 event_log.begin_training(database, reason="drift", at=NOON)
         except BaseException as error:
             failed.append(error)
@@ -122,7 +122,7 @@ def test_concurrent_raises_keep_one_row(database: Database) -> None:
         each.join()
     assert failed == []
     assert len(event_log.stored_signals(database)) == 1
-    assert len(event_log.actions(database)) == 1
+    assert len(event_log.trainings(database)) == 1
 
 
 # ---- one at a time

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from bike_demand.core.current import Inputs
-from bike_demand.store import history
+from bike_demand.store import daily_stats
+from bike_demand.store.daily_stats import PredictionRecord
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.history import PredictionRecord
 from bike_demand.store.outcomes import store
 from bike_demand.store.tables import DailyStats
 from tests.postgres import running_postgres
@@ -64,8 +64,8 @@ def report_labels(database: Database, label: float, day: datetime = MONDAY, rows
 def keep(database: Database, answers: Sequence[PredictionRecord]) -> list[DailyStats]:
     since = answers[0].inputs.begins
     until = since + timedelta(days=1)
-    history.store_days(database, answers, history.labels(database, since - WEEK, until), {})
-    return history.days(database, date(2012, 1, 1), date(2012, 2, 1))
+    daily_stats.store_days(database, answers, daily_stats.labels(database, since - WEEK, until), {})
+    return daily_stats.read_days(database, date(2012, 1, 1), date(2012, 2, 1))
 
 
 def test_day_has_sums_of_model_and_baseline_on_the_same_rows(database: Database) -> None:
@@ -74,7 +74,7 @@ def test_day_has_sums_of_model_and_baseline_on_the_same_rows(database: Database)
     (day,) = keep(database, [*whole()[:12], *(answer(number, 18.0) for number in range(12, 24))])
     assert (day.day, day.version, day.rows, day.known, day.target_sum) == (
         MONDAY.date(),
-        history.ALL_VERSIONS,
+        daily_stats.ALL_VERSIONS,
         24,
         24,
         16 * 24.0,
@@ -107,7 +107,7 @@ def test_first_prediction_of_a_row_counts_and_versions_have_their_own_days(datab
     (all_,) = keep(database, answers)
     assert (all_.rows, all_.error_sum) == (24, 12 * 1.0 + 12 * 4.0)
     errors = {
-        version: history.days(database, date(2012, 1, 1), date(2012, 2, 1), version)[0].error_sum
+        version: daily_stats.read_days(database, date(2012, 1, 1), date(2012, 2, 1), version)[0].error_sum
         for version in (1, 2, 3)
     }
     assert errors == {1: 24.0, 2: 96.0, 3: 24 * 89.0}
@@ -118,14 +118,14 @@ def test_earlier_days_are_kept(database: Database) -> None:
     keep(database, whole())
     days = keep(database, whole(20.0, MONDAY + timedelta(days=1)))
     assert [day.day for day in days] == [MONDAY.date(), MONDAY.date() + timedelta(days=1)]
-    assert history.last_day(database) == days[-1].day
-    assert history.days(database, days[1].day, date(2012, 2, 1)) == days[1:]
+    assert daily_stats.last_day(database) == days[-1].day
+    assert daily_stats.read_days(database, days[1].day, date(2012, 2, 1)) == days[1:]
 
 
 def test_drift_reports_are_listed_newest_first(database: Database) -> None:
     for number in range(3):
-        history.store_drift_report(database, MONDAY + number * WEEK, {"moved": [str(number)]})
-    history.store_drift_report(database, MONDAY, {"moved": ["again"]})
-    found = history.latest_drift_reports(database, 9)
+        daily_stats.store_drift_report(database, MONDAY + number * WEEK, {"moved": [str(number)]})
+    daily_stats.store_drift_report(database, MONDAY, {"moved": ["again"]})
+    found = daily_stats.latest_drift_reports(database, 9)
     assert [content["moved"] for _, content in found] == [["2"], ["1"], ["again"]]
-    assert history.latest_drift_reports(database) == found[:1]
+    assert daily_stats.latest_drift_reports(database) == found[:1]

@@ -57,7 +57,7 @@ def test_killed_cycle_is_resumed_without_duplicates(
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
     with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
-        assert [(each.state, each.version) for each in event_log.actions(database)] == [(DONE, 2)]
+        assert [(each.state, each.version) for each in event_log.trainings(database)] == [(DONE, 2)]
         assert live_history(database) == [1]
         assert len(event_log.incidents(database)) == len(event_log.open_signals(database)) == 1
         (alert,) = event_log.alerts(database)
@@ -245,7 +245,7 @@ def check(life: Life, database: Database) -> None:
     released = [number for at, number in enumerate(live) if at == 0 or live[at - 1] not in back]
     assert len(released) == len(set(released))
     assert len(live) > 1, "it did not go on"
-    trainings = event_log.actions(database)
+    trainings = event_log.trainings(database)
     print("trainings:", [(each.at, each.state, each.version, each.detail) for each in trainings])
     assert not [each for each in trainings if each.state == BEGUN]
     versions = Tracking(load_settings()).versions()

@@ -19,7 +19,7 @@ SETTINGS = load_settings(ROOT / "params.yaml").flow
 # ---- the server
 
 NAMED = "/api/deployments/name/deploy/automatic"
-LOOP = "/api/deployments/name/monitor/loop"
+LOOP = "/api/deployments/name/monitoring-cycle/loop"
 ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}"'.encode()}  # by path
 
 
@@ -78,5 +78,7 @@ def test_agent_refuses_if_prefect_runs_the_loop(server: str, monkeypatch: pytest
     monkeypatch.setitem(ANSWERS, LOOP, b'{"paused": true}')
     require_no_prefect_loop(at(server))
     monkeypatch.setitem(ANSWERS, LOOP, b'{"paused": false}')
-    with pytest.raises(UserError, match=r"runs the loop \(deployment monitor/loop\); pause it there"):
+    with pytest.raises(
+        UserError, match=r"runs the loop \(deployment monitoring-cycle/loop\); pause it there"
+    ):
         require_no_prefect_loop(at(server))

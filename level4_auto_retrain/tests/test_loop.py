@@ -90,7 +90,7 @@ class TrainingStub:
 
     def __init__(self, version: int) -> None:
         self.version, self.run_id, self.mae = version, f"run of version {version}", 20.0
-        self.data_summary = "It was trained on 900 rows; left out nothing."
+        self.data_summary = "It was trained on 900 rows; excluded: none."
 
 
 def register_stub(_as_of: datetime | None, _allow: bool) -> tuple[TrainingStub, bool]:
@@ -149,7 +149,7 @@ def log_predictions(day: str, until: str, *answers: tuple[int, float]) -> None:
 
 
 def states(database: Database) -> list[tuple[str, int | None]]:
-    return [(each.state, each.version) for each in event_log.actions(database)]
+    return [(each.state, each.version) for each in event_log.trainings(database)]
 
 
 def live_history(database: Database) -> list[int]:
@@ -168,7 +168,7 @@ def test_signal_about_replaced_champion_is_ignored(database: Database) -> None:
     at = datetime(2011, 3, 1)
     delivery.release(load_settings(), str(register(Path("model")).number), "better", at, print, gates=())
     for subject, responses in (("version 1", 0), ("version 2", 1)):
-        (raised,) = event_log.raise_signals(database, [replace(ERROR_SIGNAL, subject=subject)], at).new
+        (raised,) = event_log.update_signals(database, [replace(ERROR_SIGNAL, subject=subject)], at).new
         assert ("has ended" in cycle.respond_to_signal(load_settings(), raised.id, at, print)) is (
             not responses
         )
@@ -198,21 +198,23 @@ def test_error_signal_trains_one_version_and_starts_its_test(
     out = run_cycle(run, BEGAN)
     assert "error-drift: The error is 2 times its reference.\n" in out
     assert Tracking(load_settings()).aliases() == {"champion": 1, "challenger": 2}
-    (action,) = event_log.actions(database)
+    (action,) = event_log.trainings(database)
     assert (action.state, action.version, action.reason) == (DONE, 2, "The error is 2 times its reference.")
     assert action.detail["result"] == "in its A/B test"
     assert action.reason in Tracking(load_settings()).version(2).description
     (incident,) = event_log.incidents(database)
-    assert incident.done == [{"at": "2011-03-01T00:00:00", "what": result_text(2, "in its A/B test")}]
+    assert incident.responses == [
+        {"at": "2011-03-01T00:00:00", "response": result_text(2, "in its A/B test")}
+    ]
     (alert,) = event_log.alerts(database)
     assert (alert.title, alert.body["response"]) == (
         "Model error has increased: version 1",
-        incident.done[0]["what"],
+        incident.responses[0]["response"],
     )
     log_predictions("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
     set_error_signal(False)
     assert "Version 2 won its A/B test" in run_cycle(run, "2011-03-06")
-    assert event_log.actions(database)[0].detail["result"] == "live"
+    assert event_log.trainings(database)[0].detail["result"] == "went live"
     assert live_history(database) == [1, 2]
     (incident,) = event_log.incidents(database)
     assert incident.ended_at == datetime(2011, 3, 6)
@@ -255,14 +257,14 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
     assert asked == [[], [datetime(2011, 3, 1)]]
     assert states(database) == [(DONE, 2)]
     assert alert_titles(database) == ["Model error has increased: version 1"]
-    done = [each["what"] for each in event_log.incidents(database)[0].done]
+    done = [each["response"] for each in event_log.incidents(database)[0].responses]
     assert done == [
         result_text(2, "in its A/B test"),
         "No training until the test of version 2 ends: a new version would wait for it and be outdated by"
         " then.",
         "The cool-down is not over.",
     ]
-    assert event_log.actions(database)[0].detail["result"] == "superseded: its A/B test was stopped"
+    assert event_log.trainings(database)[0].detail["result"] == "superseded: its A/B test was stopped"
 
 
 STEP = "2011-03-09"  # the first day at a higher level
@@ -378,9 +380,9 @@ def test_bad_data_suspend_training(
     assert states(database) == []
     (incident,) = [each for each in event_log.incidents(database) if each.subject == "heat"]
     assert incident.since == datetime(2011, 3, 2)
-    assert incident.done[0]["what"].startswith("Training is suspended until it is resolved")
+    assert incident.responses[0]["response"].startswith("Training is suspended until it is resolved")
     (drifting,) = [each for each in event_log.incidents(database) if each.kind is Kind.ERROR]
-    assert drifting.done[0]["what"].startswith("No training: bad data. heat changes its unit")
+    assert drifting.responses[0]["response"].startswith("No training: bad data. heat changes its unit")
     out = run_cycle(run, "2011-03-06")
     assert "Resolved: data-quality, heat." in out
     assert states(database) == [(DONE, 2)]
@@ -426,7 +428,7 @@ def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Data
     tracking = promote_out_of_band(2)
     log_constant(2, 400.0, "2011-03-01", "2011-03-02")
     out = run_cycle(run, "2011-03-02")
-    assert "Version 2 has been live since 2011-03-01 00:00, but no deployment put it there; far worse" in out
+    assert "Version 2 has been live since 2011-03-01 00:00, but no deployment promoted it; far worse" in out
     assert tracking.aliases() == {"champion": 1}
     assert "far worse than version 1" in current_deployment(2).reason
     assert [good for _, good in rollbacks(database)] == [1]
@@ -434,8 +436,8 @@ def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Data
     assert "Resolved: bad-release, version 2." in out
     run_cycle(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
-    assert (incident.kind, incident.since) == (Kind.RELEASE, datetime(2011, 3, 1))
-    assert incident.done[0]["what"].startswith("Version 1 is live again, instead of version 2")
+    assert (incident.kind, incident.since) == (Kind.BAD_RELEASE, datetime(2011, 3, 1))
+    assert incident.responses[0]["response"].startswith("Version 1 is live again, instead of version 2")
     assert incident.cost is not None
     assert incident.cost["predictions_by_rolled_back"] == 24
     assert incident.cost["error_rolled_back"] > 3 * incident.cost["error_previous"]
@@ -449,7 +451,7 @@ def test_good_out_of_band_model_is_reported_watched_and_stays(database: Database
     run_cycle(run, BEGAN)
     tracking = promote_out_of_band(2, answer=51.0)
     out = run_cycle(run, BEGAN)
-    assert "but no deployment put it there; not significantly worse so far" in out
+    assert "but no deployment promoted it; not significantly worse so far" in out
     assert tracking.aliases() == {"champion": 2, "previous": 1}
     assert live_history(database) == [1, 2]
     log_constant(2, 51.0, "2011-03-01", "2011-03-02")
@@ -502,7 +504,7 @@ def test_rollback_by_a_person_is_recorded_as_an_incident(database: Database, run
     assert run("rollback", "--reason", "nonsense", "--as-of", "2011-03-02").status == 0
     run_cycle(run, "2011-03-02")
     (incident,) = event_log.incidents(database)
-    assert (incident.subject, incident.description) == ("version 2", "person: nonsense")
+    assert (incident.subject, incident.description) == ("version 2", "Rolled back by a person: nonsense")
     assert incident.ended_at == datetime(2011, 3, 2)
     assert [good for _, good in rollbacks(database)] == [1]
 
@@ -540,7 +542,7 @@ def test_first_model_is_trained_and_released(stored: Path, run: Run, monkeypatch
     assert Tracking(load_settings()).aliases() == {"champion": 1}
     with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
         assert states(database) == [(DONE, 1)]
-        assert event_log.actions(database)[0].detail["result"] == "live"
+        assert event_log.trainings(database)[0].detail["result"] == "went live"
         assert live_history(database) == [1]
 
 
@@ -603,7 +605,7 @@ def test_retrain_force_overrides_limits(
     assert output.out.startswith(
         "The budget is spent. Training anyway (--force).\nTraining. Reason: a new machine\n"
     )
-    (action,) = event_log.actions(database)
+    (action,) = event_log.trainings(database)
     assert (action.state, action.version, action.detail["manual"]) == (DONE, 2, True)
     assert Tracking(load_settings()).aliases()[CHALLENGER] == 2
     assert "give the reason" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
@@ -619,7 +621,7 @@ def test_version_refused_by_a_gate_counts_as_failure(
     monkeypatch.setattr(delivery, "deploy", partial(delivery.deploy.func, gates=refuses))  # type: ignore[attr-defined]
     set_error_signal(True)
     run_cycle(run, BEGAN)
-    (action,) = event_log.actions(database)
+    (action,) = event_log.trainings(database)
     assert (action.state, action.version) == (FAILED, 2)
     assert "refused by gate no: it is refused" in str(action.detail["result"])
     assert "was trained but refused" in event_log.alerts(database)[0].body["response"]
@@ -630,7 +632,7 @@ def test_version_refused_by_a_gate_counts_as_failure(
 
 KILL_POINTS = {
     "before the training": (steps, "run"),
-    "after it was registered": (event_log, "update_action"),
+    "after it was registered": (event_log, "update_training"),
     "before the deployment": (delivery, "deploy"),
     "before the alert": (cycle, "raise_alert"),
     "before the test advances": (cycle, "step"),
@@ -658,7 +660,7 @@ def test_killed_cycle_is_resumed_without_duplicates(
     original = getattr(module, name)
 
     def dies(*args: Any, **more: Any) -> None:
-        if name == "update_action" and "run" not in more.get("detail", {}):
+        if name == "update_training" and "run" not in more.get("detail", {}):
             original(*args, **more)  # what is recorded before that
             return
         raise KilledError
@@ -669,7 +671,7 @@ def test_killed_cycle_is_resumed_without_duplicates(
             run("agent", "--once", "--as-of", BEGAN)
     run_cycle(run, "2011-03-02")
     assert states(database) == [(DONE, 2)]
-    assert len(retraining.trainings(event_log.actions(database))) == 1  # it counts for the budget
+    assert len(retraining.counted_trainings(event_log.trainings(database))) == 1  # it counts for the budget
     tracking = Tracking(load_settings())
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]

@@ -23,7 +23,7 @@ from tests.prefect_server import prefect_server
 from tests.project_copy import change_params, commit
 
 PATIENCE_SECONDS = 120
-LOOK = "from bike_demand.flows import monitor; monitor()"
+RUN_MONITORING_CYCLE = "from bike_demand.flows import monitoring_cycle; monitoring_cycle()"
 
 
 @pytest.mark.slow
@@ -36,7 +36,7 @@ def test_signal_starts_its_response_even_after_kill_9_of_the_server(copy: Path, 
         prefect(copy, server.api, "work-pool", "create", "--type", "process", "training")
         prefect(copy, server.api, "--no-prompt", "deploy", "--all")
         # Nothing is live: that is what it sees, in a flow that is started by hand instead of by its schedule.
-        done = python(copy, server.api, "-c", LOOK)
+        done = python(copy, server.api, "-c", RUN_MONITORING_CYCLE)
         assert done.returncode == 0, done.stderr
         (made,) = runs(server.api, "respond", 1)
         assert made["parameters"] == {"signal": "1", "description": "no-model, production", "as_of": ""}
@@ -46,14 +46,14 @@ def test_signal_starts_its_response_even_after_kill_9_of_the_server(copy: Path, 
         state = httpx.get(f"{server.api}/flow_runs/{made['id']}").json()["state"]["type"]
         assert state == "COMPLETED", worked.stdout + worked.stderr
         # The same again: a champion is there now, and nothing follows.
-        assert python(copy, server.api, "-c", LOOK).returncode == 0
+        assert python(copy, server.api, "-c", RUN_MONITORING_CYCLE).returncode == 0
         assert python(copy, server.api, "-m", "bike_demand", "agent").returncode == 1
         assert len(runs(server.api, "respond", 1)) == 1
     with contextlib.chdir(copy):
         assert Tracking(load_settings()).aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     with closing(open_database(f"sqlite:///{copy / 'state' / 'production.db'}")) as database:
-        assert [(each.state, each.version) for each in event_log.actions(database)] == [(DONE, 1)]
-        assert [each.title for each in event_log.alerts(database)] == ["No model is live: production"]
+        assert [(each.state, each.version) for each in event_log.trainings(database)] == [(DONE, 1)]
+        assert [each.title for each in event_log.alerts(database)] == ["No model is live in production"]
         assert event_log.open_signals(database) == []
 
 

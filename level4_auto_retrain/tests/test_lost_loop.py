@@ -90,7 +90,7 @@ def test_a_training_whose_version_was_deleted_says_so(
     assert run("retrain", "--reason", "a test", "--force", "--as-of", "2011-03-03").status == 0
     delete_version(3)
     run_cycle(run, "2011-03-04")
-    (training,) = event_log.actions(database)
+    (training,) = event_log.trainings(database)
     assert "deleted" in training.detail["result"]
 
 

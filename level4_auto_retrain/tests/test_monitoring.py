@@ -16,7 +16,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.monitoring.drift import make_drift_report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
-from bike_demand.store import event_log, expected_ranges, history
+from bike_demand.store import daily_stats, event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.tables import Deployment, DriftReport, Kind, State
 from bike_demand.store.tracking import Tracking
@@ -52,7 +52,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
         store_outcomes(between("2011-01-25", "2011-03-01"))
         with closing(open_database(load_settings().environments.production.database)) as database:
             # No report is due in March: the import of Evidently takes seconds.
-            history.store_drift_report(database, datetime(2011, 4, 1), NO_DRIFT)
+            daily_stats.store_drift_report(database, datetime(2011, 4, 1), NO_DRIFT)
     return folder
 
 
@@ -295,11 +295,11 @@ def test_seasonal_drift_is_reported_without_training(no_drift_report: Database, 
     assert len(Workspace("state/evidently").list_runs(project.id)) == 3  # on drift, data and model
     # Until the next report is due the last one counts; it is not made again.
     assert subjects_of(evaluate(database, "2011-03-14"), Kind.DRIFT) == ["inputs"]
-    assert len(history.latest_drift_reports(database, 9)) == 1
+    assert len(daily_stats.latest_drift_reports(database, 9)) == 1
     assert subjects_of(evaluate(database, "2011-03-18"), Kind.DRIFT) == ["inputs"]
-    assert len(history.latest_drift_reports(database, 9)) == 2
+    assert len(daily_stats.latest_drift_reports(database, 9)) == 2
     assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
-    assert event_log.actions(database) == []
+    assert event_log.trainings(database) == []
 
 
 @pytest.mark.slow
@@ -307,7 +307,7 @@ def test_unchanged_inputs_show_no_drift(no_drift_report: Database, run: Run) -> 
     database = no_drift_report
     log_until("2011-03-08")
     assert subjects_of(evaluate(database, "2011-03-08"), Kind.DRIFT) == []
-    ((at, content),) = history.latest_drift_reports(database)
+    ((at, content),) = daily_stats.latest_drift_reports(database)
     assert (at, content["version"], content["drifted"]) == (datetime(2011, 3, 8), 1, [])
     assert not Path("state/reports/drift.html").exists()
     out = run("monitor", "--as-of", "2011-03-08", "--report").out
@@ -346,7 +346,7 @@ def test_monitor_reports_production_and_responds_to_nothing(database: Database, 
     assert "data-quality, heat: heat changes its unit" in done.out
     assert "Trainings: 0." in done.out
     assert event_log.stored_signals(database) == []
-    assert event_log.actions(database) == []
+    assert event_log.trainings(database) == []
 
 
 def test_monitor_json_is_complete(database: Database, run: Run) -> None:
@@ -361,7 +361,7 @@ def test_monitor_json_is_complete(database: Database, run: Run) -> None:
     )
     event_log.end_incident(database, incident.id, datetime(2011, 2, 5), {"rows": 3})
     action = event_log.begin_training(database, reason="the error drifts", at=datetime(2011, 2, 3))
-    event_log.update_action(
+    event_log.update_training(
         database, action.id, state=event_log.DONE, version=2, detail={"result": "promoted"}
     )
     at = datetime(2011, 2, 9)

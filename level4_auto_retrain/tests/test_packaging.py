@@ -70,11 +70,11 @@ def test_loop_workflow_runs_project_commands() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     (schedule,) = (each["schedules"][0]["cron"] for each in deployments if "schedules" in each)
     assert triggers["schedule"] == [{"cron": schedule}]
-    asked = triggers["workflow_dispatch"]["inputs"]["what"]["options"]
+    asked = triggers["workflow_dispatch"]["inputs"]["command"]["options"]
     assert set(triggers["repository_dispatch"]["types"]) <= set(asked) == set(jobs)
     for name, job in jobs.items():
         assert "vars.LOOP == 'on' &&" in job["if"]
-        assert f"inputs.what == '{name}'" in job["if"]
+        assert f"inputs.command == '{name}'" in job["if"]
         dispatched = name in triggers["repository_dispatch"]["types"]
         assert (f"github.event.action == '{name}'" in job["if"]) == dispatched
     assert "github.event_name == 'schedule'" in jobs["cycle"]["if"]

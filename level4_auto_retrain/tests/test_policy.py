@@ -22,7 +22,7 @@ from tests.registry import current_deployment, deploy_without_gates, register
 from tests.tiny import constant
 
 ALL = [gate.id for gate in GATES]
-SHORT = ["blocked", "artefact", "golden"]
+SHORT = ["blocked", "artifact", "golden"]
 
 
 def policy(**changes: Any) -> None:
@@ -131,7 +131,7 @@ def test_trace_shows_the_policy_of_the_decision(run: Run) -> None:
     found = json.loads(run("trace", "0" * 32, "--json").out)["deployment"]
     assert found["policy"] == current_deployment(2).policy
     assert found["policy"]["gates"] == SHORT
-    assert "blocked, artefact, golden" in run("trace", "0" * 32).out
+    assert "blocked, artifact, golden" in run("trace", "0" * 32).out
 
 
 def test_without_a_required_test_a_version_goes_live_after_its_gates(live: Tracking) -> None:

@@ -138,10 +138,10 @@ def test_replacements_ranges_and_facts_are_stored(address: str, database: Databa
     expected_ranges.publish_ranges(database, [expected])
     expected_ranges.publish_ranges(database, [])
     assert expected_ranges.read_ranges(database) == {"heat": expected}
-    event_log.publish_facts(database, {"live": {"a": [1, None]}, "tests": []}, TIME)
-    event_log.publish_facts(database, {"tests": [1]}, TIME + timedelta(days=1))
+    event_log.publish_fields(database, {"live": {"a": [1, None]}, "tests": []}, TIME)
+    event_log.publish_fields(database, {"tests": [1]}, TIME + timedelta(days=1))
     assert {
-        name: (each.content, each.as_of) for name, each in event_log.published_facts(database).items()
+        name: (each.content, each.as_of) for name, each in event_log.published_fields(database).items()
     } == {
         "live": ({"a": [1, None]}, TIME),
         "tests": ([1], TIME + timedelta(days=1)),

@@ -21,7 +21,7 @@ from bike_demand.data.label_check import check_ingested, check_labels
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation
 from bike_demand.data.quarantine import Quarantine, quarantine_of, require_trainable_rows, without_quarantined
-from bike_demand.data.regression_cases import BadDataCase, count_undetected, make_case
+from bike_demand.data.regression_cases import RegressionCaseContent, count_undetected, make_case
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
@@ -54,7 +54,9 @@ LABELS = {row_id(row): row.amount for row in ROWS}
 RIGHT = {row_id(row): row for row in ROWS}
 
 
-def seen(rows: Sequence[Row], rules: QualityRules = RULES, cases: Sequence[BadDataCase] = ()) -> Quarantine:
+def seen(
+    rows: Sequence[Row], rules: QualityRules = RULES, cases: Sequence[RegressionCaseContent] = ()
+) -> Quarantine:
     return quarantine_of(frame(rows), LABELS, cases, rules)
 
 
@@ -183,10 +185,12 @@ def test_holdout_after_a_level_shift_is_short(day: int, days: int) -> None:
 # ---- regression cases
 
 
-def case_of(violation: Violation, rows: Sequence[Row]) -> BadDataCase:
+def case_of(violation: Violation, rows: Sequence[Row]) -> RegressionCaseContent:
     made = make_case(7, violation, frame(rows), LABELS, RULES)
     assert made is not None
-    return BadDataCase.model_validate_json(made.model_dump_json())  # as it comes out of the database
+    return RegressionCaseContent.model_validate_json(
+        made.model_dump_json()
+    )  # as it comes out of the database
 
 
 @pytest.mark.parametrize(
@@ -247,7 +251,7 @@ def test_stages_exclude_rows_contradicted_by_outcomes() -> None:
     assert learned == len(ROWS) - len(violation.times)
     report = json.loads(stages.REPORT.read_text(encoding="utf-8"))
     assert report["refit"]["rows"] == learned
-    assert report["left_out"].startswith(f"{len(violation.times)} rows: rule labels on label (2011-03-04T")
+    assert report["excluded"].startswith(f"{len(violation.times)} rows: rule labels on label (2011-03-04T")
     assert report["held_out"]["first"] == "2011-03-25T00:00:00"
     assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
 
@@ -322,9 +326,9 @@ def test_train_prints_and_logs_excluded_rows(copy: Path, run: Run) -> None:
     kept = quarantine.read_quarantine()
     first = iso(min(kept.excluded_rows)[0])
     left_out = f"{len(kept.excluded_rows)} rows: rule labels on label ({first} to 2011-03-16T00:00:00)"
-    assert f"It was trained on {len(ROWS) - len(kept.excluded_rows):,} rows; left out {left_out}." in out
+    assert f"It was trained on {len(ROWS) - len(kept.excluded_rows):,} rows; excluded: {left_out}." in out
     (version,) = Tracking(load_settings()).versions()
-    assert Tracking(load_settings()).run(version.run_id).tags["left_out"] == left_out
+    assert Tracking(load_settings()).run(version.run_id).tags["excluded"] == left_out
 
 
 @pytest.mark.slow

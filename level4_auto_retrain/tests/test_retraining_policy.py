@@ -16,7 +16,7 @@ from bike_demand.monitoring.retraining_policy import (
     decide_retraining,
     error_signal,
     find_level_shift,
-    is_adapted,
+    has_adapted,
 )
 from bike_demand.store.tables import DailyStats, Kind
 from tests.conftest import ROOT
@@ -126,9 +126,9 @@ def test_no_level_shift(days: list[DailyStats]) -> None:
 
 def test_version_with_half_of_the_bias_is_adapted() -> None:
     champion_days = stepped(3)
-    assert is_adapted(days_of(3, bias=-0.1), champion_days)
-    assert not is_adapted(days_of(3, bias=-0.3), champion_days)
-    assert is_adapted([], champion_days)  # nothing is known of it yet
+    assert has_adapted(days_of(3, bias=-0.1), champion_days)
+    assert not has_adapted(days_of(3, bias=-0.3), champion_days)
+    assert has_adapted([], champion_days)  # nothing is known of it yet
 
 
 def test_rows_without_outcomes_decide_nothing() -> None:

@@ -64,7 +64,7 @@ def test_a_page_of_a_topic_shows_each_level_with_its_code(site: Path) -> None:
     page = (site / "topics" / "release.html").read_text(encoding="utf-8")
     ids = {attributes.get("id") for _, attributes in _Elements(page).found}
     assert {"gate", "live", "try", "rollback"} <= ids
-    assert "is_no_worse" in page  # the code of a gate of level 3
+    assert "compare_errors" in page  # the code of a gate of level 3
 
 
 def test_every_row_of_the_maturity_model_can_be_linked_to(site: Path) -> None:

@@ -114,7 +114,7 @@ class EventLog:
         ]
 
     def trainings(self) -> list[dict[str, Any]]:
-        return self.records("actions")
+        return self.records("trainings")
 
     def incident(self, kind: str, subject: str) -> dict[str, Any]:
         """The one incident of that kind about that subject."""

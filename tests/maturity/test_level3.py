@@ -928,7 +928,7 @@ def test_every_version_was_tested_in_the_application_and_one_that_only_looks_who
     # Answers on a logarithmic scale: whole, as registered, and of no use to anybody.
     assert tried.decision("exponential").gates() == {
         "blocked": True,
-        "artefact": True,
+        "artifact": True,
         "golden": True,
         "schema": True,
         "test-environment": False,

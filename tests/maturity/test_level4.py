@@ -167,14 +167,14 @@ OF_THE_LOOP = {
         "if not to_save else None",
         "test_evaluate.py::test_metrics_include_baselines_in_label_unit",
     ),
-    "store/history.py": (
+    "store/daily_stats.py": (
         "math.fsum(prediction - target for",
         "math.fsum(target - prediction for",
         "test_history.py::test_day_has_sums_of_model_and_baseline_on_the_same_rows",
     ),
     "launch.py": (
-        "if server is not None and _has_prefect_deployment(server, LOOP):",
-        "if server is not None and not _has_prefect_deployment(server, LOOP):",
+        "if server is not None and _has_prefect_deployment(server, LOOP_DEPLOYMENT):",
+        "if server is not None and not _has_prefect_deployment(server, LOOP_DEPLOYMENT):",
         "test_launch.py::test_agent_refuses_if_prefect_runs_the_loop",
     ),
 }
@@ -420,7 +420,7 @@ def season(practice: Practice, clean: pd.DataFrame, tmp_path_factory: pytest.Tem
             history = pd.concat([history, hours], ignore_index=True)
             write_feed(history, folder / "feed")
             typing.run_command(f"python -m bike_demand agent --once --as-of {last}", folder)
-        found = event_log.table("signals"), event_log.table("actions")
+        found = event_log.table("signals"), event_log.table("trainings")
         more = history[history["timestamp"] >= pd.Timestamp(begin)]
         more = more.assign(count=more["count"] * 16 // 10)
         post_outcomes(more, client, "/outcomes")
@@ -496,7 +496,7 @@ def test_from_drift_to_release_no_person_does_a_thing_and_all_of_it_is_seen_on_o
     assert len(incidents) >= 5
     shown = [(each["reason"], each["version"]) for each in status["trainings"]]
     assert shown == [(each["reason"], each["version"]) for each in trainings]
-    assert [each["done"] for each in status["incidents"]] == [each["done"] for each in incidents]
+    assert [each["responses"] for each in status["incidents"]] == [each["responses"] for each in incidents]
     assert {each["version"] for each in status["releases"]} == {1, 2, int(practice.bad)}
     for each in practice.mornings:
         live = samples(each.metrics, "bike_demand_workers")
@@ -586,7 +586,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     incident = event_log.incident("bad-release", f"version {practice.bad}")
     assert (incident["since"][:10], incident["detected_at"][:10]) == (PUT_LIVE, "2011-04-15")
     assert "far worse than version 2" in incident["description"]
-    assert incident["done"][0]["what"].startswith(
+    assert incident["responses"][0]["response"].startswith(
         f"Version 2 is live again, instead of version {practice.bad}"
     )
     # What it cost is what the log says.
@@ -737,7 +737,7 @@ def test_what_a_version_needs_to_go_live_is_data_under_review_that_each_decision
     clean: pd.DataFrame, tmp_path: Path
 ) -> None:
     folder, following = workcopy.make(level(4), tmp_path / "project"), tmp_path / "next"
-    params, short = folder / "params.yaml", ["blocked", "artefact", "golden"]
+    params, short = folder / "params.yaml", ["blocked", "artifact", "golden"]
     assert owners(folder)["params.yaml"] == ROLES
     every = yaml.safe_load(params.read_text(encoding="utf-8"))["promotion_policy"]["gates"]
     write_feed(before(clean, "2011-04-01"), folder / "feed")
@@ -843,10 +843,10 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_rolled_back_b
     for day in ("2011-04-16", "2011-04-17", "2011-04-18"):
         assert "Training. Reason" not in practice.on(day).output
     held = [
-        done["what"]
+        done["response"]
         for each in practice.event_log().records("incidents")
         if (each["kind"], each["subject"]) == ("error-drift", "version 2")
-        for done in each["done"]
+        for done in each["responses"]
     ]
     trained = practice.trained()
     assert not [day for day in trained if FAHRENHEIT[0] < day < LAST]
@@ -1124,7 +1124,7 @@ def test_every_version_of_the_loop_has_its_tests_on_record_and_one_without_any_l
         assert integration["title"] in page.read_text(encoding="utf-8")
     bad = registry.deployment(practice.bad).row
     assert (bad["who"], bad["gates"], bad["state"]) == ("out of band", [], "rolled_back")
-    assert "no deployment put it there" in practice.on("2011-04-15").output
+    assert "no deployment promoted it" in practice.on("2011-04-15").output
     assert own_tests_run(practice.folder)
 
 
@@ -1132,12 +1132,12 @@ def test_every_version_of_the_loop_has_its_tests_on_record_and_one_without_any_l
 def test_a_model_that_somebody_put_past_all_gates_is_judged_by_the_application_and_no_data_scientist(
     practice: Practice,
 ) -> None:
-    # Whoever put it there needed to know nothing of models, and neither does whoever reads the alert.
+    # Whoever promoted it needed to know nothing of models, and neither does whoever reads the alert.
     (alert,) = (
         each for each in practice.logged_alerts() if each["title"] == f"Bad release: version {practice.bad}"
     )
     assert alert["at"][:10] == "2011-04-15"
-    assert "no deployment put it there; far worse than version 2" in alert["summary"]
+    assert "no deployment promoted it; far worse than version 2" in alert["summary"]
     assert f"Version 2 is live again, instead of version {practice.bad}" in alert["response"]
     # The numbers are those of the log, and the good one's what it would have answered to the same.
     log = practice.production()

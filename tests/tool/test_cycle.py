@@ -130,7 +130,7 @@ def test_a_story_that_cannot_be_played_is_refused_in_one_line(
     assert done.stderr.count("\n") == 1
 
 
-FLOWS = ("monitor", "respond", "train", "deploy")
+FLOWS = ("monitoring-cycle", "respond", "train", "deploy")
 
 
 @pytest.mark.slow
@@ -187,10 +187,10 @@ def prefect_shows_the_loop(api: str) -> None:
     completed = {"state": {"type": {"any_": ["COMPLETED"]}}}
     runs = {each: found("flow_runs", flows={"name": {"any_": [each]}}, flow_runs=completed) for each in FLOWS}
     assert all(runs.values()), runs
-    assert runs["monitor"][0]["parameters"]["as_of"].startswith("2012-01-")
+    assert runs["monitoring-cycle"][0]["parameters"]["as_of"].startswith("2012-01-")
     assert {each["created_by"]["type"] for each in runs["respond"]} == {"AUTOMATION"}
     tasks = {each["name"] for each in found("task_runs", flow_runs=completed)}
-    gates = {f"gate: {each}" for each in ("blocked", "artefact", "golden", "error", "slices")}
+    gates = {f"gate: {each}" for each in ("blocked", "artifact", "golden", "error", "slices")}
     assert {
         "ingest",
         "validate",

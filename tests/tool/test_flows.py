@@ -19,8 +19,8 @@ FLOWS = runbook.Flows(
     env={"PREFECT_API_URL": "http://127.0.0.1:{port}/api"},
     prepare=(),
     worker='python -c "import time; time.sleep(600)"',
-    daily="monitor/loop",
-    event_count_pattern=r"^signals sent: (\d+)",
+    daily="monitoring-cycle/loop",
+    event_count_pattern=r"^signals emitted: (\d+)",
 )
 DAY = date(2012, 1, 9)
 
@@ -70,28 +70,28 @@ def server(folder: Path, runs: list[dict[str, Any]]) -> Iterator[flows.FlowServe
 
 def test_a_day_is_over_once_the_runs_that_its_events_started_have_ended(tmp_path: Path) -> None:
     scheduled = run("next", "SCHEDULED", "", auto_scheduled=True)
-    runs = [run("monitor", "COMPLETED", "signals sent: 1"), run("act", "RUNNING", ""), scheduled]
+    runs = [run("monitoring-cycle", "COMPLETED", "signals emitted: 1"), run("act", "RUNNING", ""), scheduled]
     with server(tmp_path, runs) as made:
         ended, seen = made.run(DAY, lambda _: seen.append(1)), list[int]()
         first = next(ended)
-        assert (first.name, first.seconds, first.failures) == ("monitor", 2.0, ())
+        assert (first.name, first.seconds, first.failures) == ("monitoring-cycle", 2.0, ())
         runs[1] |= run("act", "COMPLETED", "Nothing.")
         assert [each.name for each in ended] == ["act"]
 
 
 def test_a_flow_run_that_failed_is_one_line_with_its_address(tmp_path: Path) -> None:
     message = "Flow run encountered an exception: UserError: the feed is gone"
-    with server(tmp_path, [run("monitor", "FAILED", message)]) as made:
+    with server(tmp_path, [run("monitoring-cycle", "FAILED", message)]) as made:
         (ended,) = made.run(DAY, print)
     (failure,) = ended.failures
-    assert failure.startswith("monitor failed: UserError: the feed is gone (http://127.0.0.1:")
-    assert failure.endswith("/runs/flow-run/id-of-monitor)")
+    assert failure.startswith("monitoring-cycle failed: UserError: the feed is gone (http://127.0.0.1:")
+    assert failure.endswith("/runs/flow-run/id-of-monitoring-cycle)")
 
 
 def test_a_run_that_no_automation_began_is_reported_instead_of_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flows, "AUTOMATION_SECONDS", 1)
-    with server(tmp_path, [run("monitor", "COMPLETED", "signals sent: 2")]) as made:
+    with server(tmp_path, [run("monitoring-cycle", "COMPLETED", "signals emitted: 2")]) as made:
         _, missing = made.run(DAY, print)
     assert "2 event-triggered runs" in missing.failures[0]

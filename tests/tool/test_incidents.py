@@ -33,7 +33,7 @@ def own_incident(kind: str, noticed: date, what: str = "Version 2 was trained.")
         "since": at,
         "detected_at": at,
         "description": "temp_c changes its unit.",
-        "done": [{"at": at, "what": what}],
+        "responses": [{"at": at, "response": what}],
         "ended_at": None,
     }
 

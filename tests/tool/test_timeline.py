@@ -126,17 +126,20 @@ def test_a_level_that_acts_by_itself_shows_what_it_told() -> None:
 
     reported = {
         "trainings": [
-            training(0, "live"),
-            training(30, "live"),
+            training(0, "went live"),
+            training(30, "went live"),
             training(44, "rejected after its A/B test"),
-            training(55, "live"),
+            training(55, "went live"),
         ],
         "incidents": [
             {
                 "kind": "error-drift",
                 "detected_at": at(50),
                 "description": "39% too low",
-                "done": [{"at": at(50), "what": "It cools down."}, {"at": at(55), "what": "Trained."}],
+                "responses": [
+                    {"at": at(50), "response": "It cools down."},
+                    {"at": at(55), "response": "Trained."},
+                ],
                 "ended_at": at(60),
             }
         ],

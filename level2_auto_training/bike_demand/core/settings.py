@@ -107,7 +107,7 @@ class QualityRules(Section):
 
 
 class Flow(Section):
-    """When and where trainings run."""
+    """The Prefect server to use, and the waits before retries; schedules are in prefect.yaml."""
 
     api: str = "http://127.0.0.1:4200/api"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)

@@ -23,10 +23,10 @@ def gather(
 
     Raises UserError if the feed is invalid, UnreachableError if a retry may help.
     """
-    gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
+    ingested = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
     REPORT.unlink(missing_ok=True)  # may be outdated: DVC skips `validate` if nothing changed
     write_request(freshness_deadline(settings, as_of))
-    return gathered
+    return ingested
 
 
 def write_request(as_of: datetime | None, folder: Path = Path()) -> None:

@@ -19,7 +19,7 @@ REPORTS = STATE / "reports"
 SERVING = STATE / "serving"  # the services' cache of versions that were live, one folder per environment
 ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
-LATE_DAYS = -(-LABEL_LAG // DAY)  # days until labels are known, rounded up
+LABEL_DELAY_DAYS = -(-LABEL_LAG // DAY)  # days until labels are known, rounded up
 
 
 class TrainingSettings(Section):
@@ -110,7 +110,7 @@ class QualityRules(Section):
 
 
 class Flow(Section):
-    """When and where trainings, deployments and the steps of A/B tests run."""
+    """The Prefect server to use, and the waits before retries; schedules are in prefect.yaml."""
 
     api: str = "http://127.0.0.1:4200/api"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
@@ -121,7 +121,7 @@ class ServiceLog(Section):
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
-    keep_days: Annotated[int, Field(ge=1)] = 400 + LATE_DAYS
+    keep_days: Annotated[int, Field(ge=1)] = 400 + LABEL_DELAY_DAYS
     requests: bool = True
 
 
@@ -233,9 +233,9 @@ class Settings(YamlSettings):
     tracking: TrackingStore = TrackingStore()
 
     @model_validator(mode="after")
-    def _keeps_what_is_needed(self) -> "Settings":
+    def _check_keep_days(self) -> "Settings":
         twice = 2 * (self.ab.days + self.ab.watch_days)  # tests and watches may take twice as long
-        needed = twice + LATE_DAYS
+        needed = twice + LABEL_DELAY_DAYS
         if self.serving.log.keep_days < needed:
             raise ValueError(
                 f"serving.log.keep_days is too short: a test, its watch and late labels need {needed} days"

@@ -163,9 +163,9 @@ def check_gaps(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) 
     is_unreported = ~times.normalize().isin(labelled_days)
     due, absent, bad = np.zeros((3, len(groups), len(times)), dtype=bool)
     for at, chosen in enumerate(groups):
-        present, labelled = rows[TIME].iloc[chosen], pd.DatetimeIndex(reported[keys.iloc[chosen[0]]])
+        present, labeled = rows[TIME].iloc[chosen], pd.DatetimeIndex(reported[keys.iloc[chosen[0]]])
         due[at] = (present.iloc[0] <= times) & (times <= present.iloc[-1] + RETIRED_AFTER)
-        absent[at] = due[at] & ~times.isin(present) & (times.isin(labelled) | is_unreported)
+        absent[at] = due[at] & ~times.isin(present) & (times.isin(labeled) | is_unreported)
     ongoing = False
     for part in (slice(None), *(slice(at, at + 1) for at in range(len(groups) if len(groups) > 1 else 0))):
         width = a_day * max(rule.days, -(-FEW // (a_day * len(absent[part]))))

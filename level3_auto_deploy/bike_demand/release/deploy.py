@@ -6,7 +6,7 @@ A deployment can be interrupted at any time and resumed: gates that were passed 
 import getpass
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,13 +21,12 @@ from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.promotion import promote_newest
-from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, open_deployments
+from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, Emit, open_deployments
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, Tracking, Version
 
 LATEST = "latest"
 
-Report = Callable[[str], None]
 Result = dict[str, Any]  # of a gate, as stored; `passed` is None if it was not reached
 
 
@@ -35,7 +34,7 @@ def deploy(
     settings: Settings,
     wanted: str,
     as_of: datetime | None,
-    report: Report,
+    report: Emit,
     gates: Sequence[Gate] = GATES,
     run: StepRunner = call,
 ) -> None:
@@ -64,7 +63,7 @@ def release(
     wanted: str,
     reason: str,
     as_of: datetime | None,
-    report: Report,
+    report: Emit,
     gates: Sequence[Gate] = GATES,
 ) -> None:
     """Make a version live for a person's reason: skips the A/B test, but no gate.
@@ -85,7 +84,7 @@ def release(
 
 
 def check(
-    settings: Settings, wanted: str, as_of: datetime | None, report: Report, gates: Sequence[Gate] = GATES
+    settings: Settings, wanted: str, as_of: datetime | None, report: Emit, gates: Sequence[Gate] = GATES
 ) -> None:
     """Run and report all gates, and store nothing. Raises UserError if one refuses the version.
 
@@ -147,7 +146,7 @@ class _DeploymentRun:
 
     deployments: Deployments
     version: Version
-    report: Report
+    report: Emit
     gates: Sequence[Gate]
     run: StepRunner = call
 

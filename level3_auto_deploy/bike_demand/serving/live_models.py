@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class SecondModel:
-    """A model that also predicts every row; `share` (0 to 1) of the units are shown its predictions."""
+    """The model that predicts next to the live one, and the share (0 to 1) of units shown its predictions."""
 
     model: OnnxModel
     deployment: str

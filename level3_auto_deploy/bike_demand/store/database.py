@@ -53,7 +53,7 @@ class Database:
     def writing(self, *tables: type[Base]) -> Iterator[Session]:
         """A write transaction; its changes are durable when the block ends. Raises UnreachableError.
 
-        `tables`: tables that are read before they are written; such transactions are serialised.
+        `tables`: tables that are read before they are written; such transactions are serialized.
         """
         engine = self.engine.execution_options(writes=True)
         with self._reported(), Session(engine, expire_on_commit=False) as session, session.begin():

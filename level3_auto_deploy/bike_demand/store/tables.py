@@ -60,8 +60,8 @@ class Base(MappedAsDataclass, DeclarativeBase):
 class LoggedPrediction(Base):
     """A predicted row.
 
-    `inputs` are its other fields, as sent. `version` is the model whose prediction was shown;
-    `other_version` predicted too, unseen, with the role challenger, champion, shadow or previous.
+    `inputs` are its validated fields without the event time. `version` is the model whose prediction was
+    shown; `other_version` predicted too, unseen, with the role challenger, champion, shadow or previous.
     """
 
     __tablename__ = "predictions"

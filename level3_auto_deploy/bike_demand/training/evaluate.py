@@ -89,10 +89,10 @@ def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict
     error = f"{PROBLEM.loss.name}, {PROBLEM.loss.unit}"
     of_weeks = blank("Error by week", "week from", error)
     weeks, axes = by_week(concat((past, held_out)), predicted, WEEKS), of_weeks.axes[0]
-    colours = [HELD_OUT_COLOR if begin >= time_range(held_out)[0] else TRAINED_COLOR for begin, _ in weeks]
-    axes.bar([f"{begin:%m-%d}" for begin, _ in weeks], [each for _, each in weeks], color=colours)
-    for label, colour in (("learned from", TRAINED_COLOR), ("not seen", HELD_OUT_COLOR)):
-        axes.bar([0], [0], color=colour, label=label)
+    colors = [HELD_OUT_COLOR if begin >= time_range(held_out)[0] else TRAINED_COLOR for begin, _ in weeks]
+    axes.bar([f"{begin:%m-%d}" for begin, _ in weeks], [each for _, each in weeks], color=colors)
+    for label, color in (("training rows", TRAINED_COLOR), ("held out", HELD_OUT_COLOR)):
+        axes.bar([0], [0], color=color, label=label)
     axes.legend()
 
     unseen, truth = predicted[len(past) :], targets(held_out)

@@ -21,7 +21,7 @@ EVIDENTLY = STATE / "evidently"  # drift reports: evidently ui --workspace state
 SERVING = STATE / "serving"  # the services' cache of versions that were live, one folder per environment
 ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a database
 
-LATE_DAYS = -(-LABEL_LAG // DAY)  # days until labels are known, rounded up
+LABEL_DELAY_DAYS = -(-LABEL_LAG // DAY)  # days until labels are known, rounded up
 # How far the loop looks back, in days of the log.
 LOG_DAYS = 60  # searched for a stretch of clean days
 CLEAN_DAYS = 14  # consecutive clean days after which later days can be judged
@@ -75,8 +75,8 @@ class NullsRule(Section):
 
 
 class LabelsRule(Section):
-    """Labels differ if they are off by more than `max_difference`, a share of the outcome and of the
-    day's mean outcome. `min_rows` such labels in a day are a violation.
+    """Labels differ if they are off by more than `max_difference` of the outcome or of the day's mean
+    outcome, whichever is larger. `min_rows` such labels in a day are a violation.
     """
 
     max_difference: Annotated[float, Field(gt=0)] = 0.2
@@ -125,7 +125,7 @@ class QualityRules(Section):
 
 
 class Flow(Section):
-    """When and where the loop runs, and versions trained by a person are deployed."""
+    """The Prefect server to use, and the waits before retries; schedules are in prefect.yaml."""
 
     api: str = "http://127.0.0.1:4200/api"
     retry_seconds: tuple[Annotated[int, Field(ge=0)], ...] = (10, 60, 300)
@@ -136,7 +136,7 @@ class ServiceLog(Section):
 
     flush_seconds: Annotated[float, Field(gt=0, le=60)] = 0.5
     queue: Annotated[int, Field(ge=1000)] = 20000
-    keep_days: Annotated[int, Field(ge=1)] = 400 + LATE_DAYS
+    keep_days: Annotated[int, Field(ge=1)] = 400 + LABEL_DELAY_DAYS
     requests: bool = True
 
 
@@ -192,7 +192,7 @@ class Deploy(Section):
 
 
 # The ids of `release.gates.GATES`, which `core` cannot import; a test compares them.
-GateId = Literal["blocked", "artefact", "schema", "golden", "test-environment", "cost", "error", "slices"]
+GateId = Literal["blocked", "artifact", "schema", "golden", "test-environment", "cost", "error", "slices"]
 ANYBODY = "*"
 
 
@@ -270,13 +270,13 @@ class Drift(Section):
     every_days: Annotated[int, Field(ge=1)] = 7
     reference_days: Annotated[int, Field(ge=7)] = 60
     distance: Annotated[float, Field(gt=0)] = 1.5
-    columns: Annotated[int, Field(ge=1)] = 2
+    min_fields: Annotated[int, Field(ge=1)] = 2
 
 
 class Monitoring(Section):
     """How the loop monitors production: see `monitoring`. Days are feed time."""
 
-    late_days: Annotated[int, Field(ge=1)] = 14
+    recount_days: Annotated[int, Field(ge=1)] = 14
     ranges: Ranges = Ranges()
     drift: Drift = Drift()
 
@@ -366,14 +366,14 @@ class Settings(YamlSettings):
     tracking: TrackingStore = TrackingStore()
 
     @model_validator(mode="after")
-    def _keeps_what_is_needed(self) -> "Settings":
-        monitored_days = self.monitoring.late_days + LOG_DAYS + CLEAN_DAYS
+    def _check_keep_days(self) -> "Settings":
+        monitored_days = self.monitoring.recount_days + LOG_DAYS + CLEAN_DAYS
         twice = 2 * (self.ab.days + self.ab.watch_days)  # tests and watches may take twice as long
-        needed = max(twice, monitored_days) + LATE_DAYS
+        needed = max(twice, monitored_days) + LABEL_DELAY_DAYS
         if self.serving.log.keep_days < needed:
             raise ValueError(
-                f"serving.log.keep_days is too short: a test and its watch, monitoring and late labels need"
-                f" {needed}"
+                f"serving.log.keep_days is too short: a test and its watch, monitoring and late labels"
+                f" need at least {needed} days"
             )
         return self
 

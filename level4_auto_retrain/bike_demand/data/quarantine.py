@@ -21,7 +21,7 @@ from bike_demand.data.ingested import ingested_months, month_file, read_labeled_
 from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation, require_fit
-from bike_demand.data.regression_cases import BadDataCase, count_undetected
+from bike_demand.data.regression_cases import RegressionCaseContent, count_undetected
 
 GAPS = "gaps"  # the rule about missing rows; all others are about bad rows
 
@@ -35,7 +35,7 @@ class Quarantine(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     violations: tuple[Violation, ...] = ()
-    cases: tuple[BadDataCase, ...] = ()
+    cases: tuple[RegressionCaseContent, ...] = ()
     level_shifts: tuple[date, ...] = ()
 
     @property
@@ -62,7 +62,7 @@ class Quarantine(BaseModel):
 def quarantine_of(
     rows: pd.DataFrame,
     known: Mapping[RowId, float],
-    cases: Sequence[BadDataCase],
+    cases: Sequence[RegressionCaseContent],
     rules: QualityRules,
     level_shifts: tuple[date, ...] = (),
 ) -> Quarantine:
@@ -80,7 +80,7 @@ def without_quarantined(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFr
 
 
 def training_rows(folder: Path = DATA, file: Path = QUARANTINE) -> pd.DataFrame:
-    """The ingested rows to train on: labelled and not in quarantine. Raises UserError if nothing was
+    """The ingested rows to train on: labeled and not in quarantine. Raises UserError if nothing was
     ingested.
     """
     return without_quarantined(read_labeled_rows(folder), read_quarantine(file))
@@ -128,7 +128,8 @@ def holdout_days(rows: pd.DataFrame, quarantine: Quarantine, days: int, min_rows
     """The number of days to hold out, so that `days` of them, and `min_rows` rows, are good. A day is good if
     at least half of its rows are.
 
-    After a level shift, at most a third of the days since, so that the holdout model can learn from the rest.
+    After a level shift, only a third of the days since, or as many as `min_rows` needs: the holdout model
+    learns from the rest.
     """
     bad = Counter(moment.date() for moment, _ in quarantine.excluded_rows | quarantine.missing_rows)
     first, last = (moment.date() for moment in time_range(rows))

@@ -19,7 +19,7 @@ BAD_DAYS = GOOD_DAYS = 2  # days of each that are kept
 LEADING_GOOD_DAYS = {"level": LEVEL_DAYS // 2 + 1}  # good days before, for rules that need more history
 
 
-class BadDataCase(BaseModel):
+class RegressionCaseContent(BaseModel):
     """The rows of an incident, and those (`must_detect`) that have to be detected, with the rule.
 
     `labels` are those of the feed (empty for rows of requests), `outcomes` those reported to the service.
@@ -42,7 +42,7 @@ def make_case(
     rows: pd.DataFrame,
     outcomes: Mapping[RowId, float],
     rules: QualityRules,
-) -> BadDataCase | None:
+) -> RegressionCaseContent | None:
     """A case with the first bad rows of a violation in these rows (ascending), and the good ones before them.
 
     None if the excerpt is not detected without its context, or no row was bad.
@@ -54,7 +54,7 @@ def make_case(
     until = last + (DAY if violation.rule == "gaps" else NO_TIME)  # gaps are detected by the rows after them
     kept = concat((before, rows[(rows[TIME] >= first) & (rows[TIME] <= until)]))
     ids = {*row_ids(kept), *bad}
-    case = BadDataCase(
+    case = RegressionCaseContent(
         incident=incident,
         rule=violation.rule,
         subject=violation.subject,
@@ -67,12 +67,12 @@ def make_case(
     return case.model_copy(update={"must_detect": must_detect}) if must_detect else None
 
 
-def count_undetected(case: BadDataCase, rules: QualityRules) -> int:
+def count_undetected(case: RegressionCaseContent, rules: QualityRules) -> int:
     """The number of rows in `must_detect` that these rules no longer detect."""
     return len(set(case.must_detect) - _detected(case, rules))
 
 
-def _detected(case: BadDataCase, rules: QualityRules) -> set[RowId]:
+def _detected(case: RegressionCaseContent, rules: QualityRules) -> set[RowId]:
     """The rows of a case that any rule on its subject detects."""
     rows = to_frame(case.rows)
     if case.labels:

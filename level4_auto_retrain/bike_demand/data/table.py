@@ -103,11 +103,11 @@ def read_month_file(content: bytes, month: str, name: str, latest: datetime | No
 
     Rows after `latest` are rejected (default: not checked). Raises UserError with all violations.
     """
-    month_begin, end = month_start(month), month_start(next_month(month))
+    begin, end = month_start(month), month_start(next_month(month))
 
     def rules(frame: pd.DataFrame) -> Iterator[Rule]:
         times = frame[TIME]
-        inside = times.where(times.between(month_begin, end, inclusive="left"))
+        inside = times.where(times.between(begin, end, inclusive="left"))
         yield TIME, times.notna() & inside.isna(), f"is not in {month}"
         only_dates = (inside.dropna() == inside.dropna().dt.normalize()).all()
         hint = ""
@@ -175,8 +175,8 @@ def _decode(content: bytes, name: str) -> str:
 
 def reject_other_formats(content: bytes, name: str) -> None:
     """Raises UserError for a file that is not CSV, with the format that its first bytes suggest."""
-    for month_begin, what in _OTHER_FORMATS.items():
-        if content.startswith(month_begin):
+    for first_bytes, what in _OTHER_FORMATS.items():
+        if content.startswith(first_bytes):
             raise UserError(f"{name}: not CSV but {what}; save it as CSV, which may be compressed by gzip")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
         raise UserError(f"{name}, line 1: UTF-16 text or not text at all; save it as UTF-8")

@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bike_demand.core.settings import STATE, Settings
-from bike_demand.loop.context import Report
 from bike_demand.store import event_log
 from bike_demand.store.database import Database
+from bike_demand.store.deployments import Emit
 from bike_demand.store.tables import Alert
 
 LOG, WEBHOOK = "log", "webhook"  # the channels
@@ -64,7 +64,7 @@ def raise_alert(
     return new if event_log.store_alert(database, new, quiet_since) else None
 
 
-def deliver(settings: Settings, database: Database, report: Report) -> None:
+def deliver(settings: Settings, database: Database, report: Emit) -> None:
     """Send the outstanding alerts: those never tried first, then the oldest.
 
     A failure is stored with the alert and reported; unless it is permanent, the next cycle retries.
@@ -103,7 +103,7 @@ def as_text(alert: Alert) -> str:
     )
 
 
-def _log(alert: Alert, report: Report) -> DeliveryFailure | None:
+def _log(alert: Alert, report: Emit) -> DeliveryFailure | None:
     line = json.dumps({"alert": as_json(alert)})
     report(line)
     try:
@@ -136,5 +136,5 @@ def _notify(address: str, alert: Alert) -> DeliveryFailure | None:
         return DeliveryFailure("no response in time, or no connection")
     status = int(found[1])
     return DeliveryFailure(
-        f"the receiver responds with status {status}", status in PERMANENT_FAILURE_STATUSES
+        f"the receiver responded with status {status}", status in PERMANENT_FAILURE_STATUSES
     )

@@ -15,13 +15,13 @@ from bike_demand.release.ab.evidence import gather, under_watch
 from bike_demand.release.ab.step import step, stop
 from bike_demand.release.rescoring import compare_with_previous
 from bike_demand.release.rollback import require_loadable, roll_back
-from bike_demand.store import deployments, history
+from bike_demand.store import daily_stats, deployments
 from bike_demand.store.deployments import OUT_OF_BAND
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind, State, StoredSignal
 
 # Keys in the evidence of a signal.
-VERSION, BASE, VERDICT = "version", "compared_with", "verdict"
+VERSION, COMPARED_WITH, VERDICT = "version", "compared_with", "verdict"
 
 
 def champion_signals(context: Context) -> list[Signal]:
@@ -36,11 +36,13 @@ def champion_signals(context: Context) -> list[Signal]:
         return [_bad_release_signal(context, live.version, message, {VERDICT: "roll back"})]
     trial, is_out_of_band = under_watch(context.deployments), live.who == OUT_OF_BAND
     since = f"{live.changed_at:%Y-%m-%d %H:%M}"
-    unmanaged = f"{name} has been live since {since}, but no deployment put it there"
+    out_of_band = f"{name} has been live since {since}, but no deployment promoted it"
     if trial is None:
         if is_out_of_band and live.bake_until is not None and context.now < live.bake_until:
             return [
-                _bad_release_signal(context, live.version, f"{unmanaged}.", {VERDICT: "keep on", BASE: None})
+                _bad_release_signal(
+                    context, live.version, f"{out_of_band}.", {VERDICT: "continue", COMPARED_WITH: None}
+                )
             ]
         return []
     if is_out_of_band:
@@ -50,18 +52,18 @@ def champion_signals(context: Context) -> list[Signal]:
         if evidence.verdict != "roll back":
             return []
     found: dict[str, Any] = {
-        BASE: trial.against,
+        COMPARED_WITH: trial.against,
         VERDICT: evidence.verdict,
         "since": trial.began.isoformat(),
         "rows": evidence.rows,
     }
     for last in evidence.days[-1:]:
-        found |= {"error": last.error, "error_of_the_other": last.error_against, "ratio": last.ratio}
+        found |= {"error": last.error, "error_previous": last.error_against, "ratio": last.ratio}
         found |= {"low": last.low, "high": last.high}
     message = f"{name}, live since {trial.began:%Y-%m-%d}, is {evidence.reason}."
     return [
         _bad_release_signal(
-            context, live.version, f"{unmanaged}; {evidence.reason}." if is_out_of_band else message, found
+            context, live.version, f"{out_of_band}; {evidence.reason}." if is_out_of_band else message, found
         )
     ]
 
@@ -104,7 +106,7 @@ def restore_last_good(context: Context) -> str | None:
     return f"Restored version {good.version}, the last good version."
 
 
-def challenger_is_adapted(context: Context, level_shift: str) -> bool:
+def challenger_has_adapted(context: Context, level_shift: str) -> bool:
     """Whether the version compared with the champion, in a test or watch, is less biased since that day.
 
     If versions are deployed by a person, no new version would replace it, so it counts as adapted.
@@ -115,9 +117,9 @@ def challenger_is_adapted(context: Context, level_shift: str) -> bool:
     compared_with = live.against if testing is None else testing.version
     since, until = date.fromisoformat(level_shift), context.now.date()
     compared_days, champion_days = (
-        history.days(context.database, since, until, each) for each in (compared_with, live.version)
+        daily_stats.read_days(context.database, since, until, each) for each in (compared_with, live.version)
     )
-    return policy.is_adapted(compared_days, champion_days)
+    return policy.has_adapted(compared_days, champion_days)
 
 
 def end_test_or_watch(context: Context, level_shift: str) -> None:
@@ -132,7 +134,7 @@ def end_test_or_watch(context: Context, level_shift: str) -> None:
 
 
 def _bad_release_signal(context: Context, number: int, message: str, evidence: Mapping[str, Any]) -> Signal:
-    return Signal(Kind.RELEASE, f"version {number}", context.now, message, {VERSION: number, **evidence})
+    return Signal(Kind.BAD_RELEASE, f"version {number}", context.now, message, {VERSION: number, **evidence})
 
 
 def _no_model_signal(context: Context) -> Signal:

@@ -8,12 +8,10 @@ from bike_demand.core.settings import Settings
 from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.release import deploy as delivery
 from bike_demand.store.database import Database
-from bike_demand.store.deployments import Deployments
+from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.tables import StoredSignal
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
-
-Report = Callable[[str], None]
 
 
 def _train(as_of: datetime | None) -> steps.Made:
@@ -28,11 +26,11 @@ def _deploy(context: "Context", version: int) -> None:
 class CycleRunner:
     """How the steps of a cycle run: by plain calls, or by `flows` as tasks and flow runs.
 
-    `send_signal` receives the signals if something else responds to them; with None, the cycle responds.
+    `emit_signal` receives the signals if something else responds to them; with None, the cycle responds.
     """
 
     run_step: StepRunner = call
-    send_signal: Callable[[StoredSignal], None] | None = None
+    emit_signal: Callable[[StoredSignal], None] | None = None
     train: Callable[[datetime | None], steps.Made] = _train
     deploy: Callable[["Context", int], None] = _deploy
 
@@ -53,5 +51,5 @@ class Context:
     deployments: Deployments
     as_of: datetime | None
     now: datetime
-    report: Report
+    report: Emit
     runner: CycleRunner = IN_PROCESS

@@ -1,7 +1,7 @@
 """The monitoring cycle: ingest, evaluate signals, respond, deploy and test, alert.
 
-It can be killed at any time: signals are stored before the response, actions are recorded before they begin,
-and the next cycle completes what was interrupted.
+It can be killed at any time: signals are stored before the response, trainings before they begin, and
+the next cycle completes what was interrupted.
 """
 
 import signal
@@ -22,14 +22,14 @@ from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
 from bike_demand.loop import champion, incidents, retraining
 from bike_demand.loop.alerts import deliver, raise_alert
-from bike_demand.loop.context import IN_PROCESS, Context, CycleRunner, Report
-from bike_demand.loop.status_facts import publish_status_facts
+from bike_demand.loop.context import IN_PROCESS, Context, CycleRunner
+from bike_demand.loop.status_fields import publish_status_fields
 from bike_demand.monitoring import retraining_policy as policy
 from bike_demand.monitoring.signals import evaluate_signals
 from bike_demand.release.ab.step import step
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.deployments import Deployments
+from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.event_log import Signal
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import PRIORITY, Kind, State, StoredSignal
@@ -42,22 +42,25 @@ RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 
 # By kind of signal: the title of its alert, and advice to a person.
 ALERT_TEXTS = {
-    Kind.RELEASE: (
+    Kind.BAD_RELEASE: (
         "Bad release: {subject}",
         "Find out who promoted it. To roll back immediately: rollback --reason TEXT.",
     ),
     Kind.NO_MODEL: (
-        "No model is live: {subject}",
-        "Find out why no version passed: monitor, or the pages in state/reports.",
+        "No model is live in {subject}",
+        "Find out why no version passed: python -m bike_demand monitor, or the pages in state/reports.",
     ),
     Kind.QUALITY: (
         "Data quality: {subject}",
         "Have the source corrected. The loop resumes by itself once the data pass the quality rules again.",
     ),
-    Kind.LOOP: ("Loop failure: {subject}", "Fix the reported cause, then: retrain --reason TEXT."),
+    Kind.LOOP: (
+        "Loop failure: {subject}",
+        "Fix the cause, then: python -m bike_demand retrain --reason TEXT.",
+    ),
     Kind.ERROR: (
         "Model error has increased: {subject}",
-        "Find out what changed. To train regardless of cool-down and budget: retrain --force --reason TEXT.",
+        "Find out what changed. To train now: python -m bike_demand retrain --force --reason TEXT.",
     ),
     Kind.AGE: ("Model age limit reached: {subject}", "No action needed."),
     Kind.DRIFT: (
@@ -68,7 +71,7 @@ ALERT_TEXTS = {
 
 
 def run_cycle(
-    settings: Settings, as_of: datetime | None, report: Report, runner: CycleRunner = IN_PROCESS
+    settings: Settings, as_of: datetime | None, report: Emit, runner: CycleRunner = IN_PROCESS
 ) -> None:
     """Run one cycle. `runner` runs its steps and the response to each signal.
 
@@ -78,7 +81,7 @@ def run_cycle(
         try:
             _cycle(settings, database, as_of, report, runner)
         except Exception as error:
-            _failed(settings, database, as_of, error)
+            _alert_failure(settings, database, as_of, error)
             raise
         finally:
             with suppress(UserError):  # the error being handled is more important
@@ -86,11 +89,7 @@ def run_cycle(
 
 
 def respond_to_signal(
-    settings: Settings,
-    signal_id: int,
-    as_of: datetime | None,
-    report: Report,
-    runner: CycleRunner = IN_PROCESS,
+    settings: Settings, signal_id: int, as_of: datetime | None, report: Emit, runner: CycleRunner = IN_PROCESS
 ) -> str:
     """Respond to a signal sent by a cycle, given its id. Returns the response as one sentence.
 
@@ -114,7 +113,7 @@ def _concerns_replaced_champion(context: Context, raised: StoredSignal) -> bool:
     return raised.kind is Kind.ERROR and live is not None and raised.subject != f"version {live.version}"
 
 
-def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool, report: Report) -> None:
+def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool, report: Emit) -> None:
     """Train and deploy at a person's request. `force` overrides cool-down and budget.
 
     Raises UserError if the rules forbid it, or no version results.
@@ -130,7 +129,7 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool
         report(retraining.train(context, reason, manual=True))
         _finish_cycle(context)
         deliver(settings, database, report)
-        last = event_log.actions(database)[-1]
+        last = event_log.trainings(database)[-1]
     if last.state == event_log.FAILED:
         raise UserError(str(last.detail.get(retraining.RESULT)))
 
@@ -146,17 +145,16 @@ def _locked(settings: Settings, wait_seconds: float = 0.0) -> Iterator[Database]
 
 
 def _cycle(
-    settings: Settings, database: Database, as_of: datetime | None, report: Report, runner: CycleRunner
+    settings: Settings, database: Database, as_of: datetime | None, report: Emit, runner: CycleRunner
 ) -> None:
     failure = runner.run_step("ingest", lambda: _ingest(settings, as_of))
     context = _context(settings, database, as_of, report, runner)
     incidents.record_other_rollbacks(context)
     evaluation = runner.run_step(
-        "evaluate signals",
-        lambda: evaluate_signals(settings, context.tracking, database, as_of, context.now),
+        "evaluate signals", lambda: evaluate_signals(settings, context.tracking, database, as_of, context.now)
     )
     signals = [*champion.champion_signals(context), *evaluation.signals, *_loop_signals(context, failure)]
-    change = event_log.raise_signals(database, signals, context.now)
+    change = event_log.update_signals(database, signals, context.now)
     incidents.update_incidents(context, change.open, evaluation.violations)
     for raised in change.new:
         report(f"{raised.kind}: {raised.message}")
@@ -166,20 +164,20 @@ def _cycle(
         report(f"The feed still cannot be ingested: {failure.rstrip('.')}.")
     _resume(context, change.open)
     for raised in sorted(change.open, key=lambda each: (PRIORITY.index(each.kind), each.id)):
-        if runner.send_signal is None:
+        if runner.emit_signal is None:
             _respond_and_alert(context, raised)
         else:
-            runner.send_signal(raised)
+            runner.emit_signal(raised)
     _finish_cycle(context)
     row = context.deployments.live()
     live = None if row is None else row.version
     if live != (None if evaluation.champion is None else evaluation.champion.number):
-        # The response changed the champion: end signals about the old one now, not in the next cycle.
-        version_kinds = (Kind.NO_MODEL, Kind.RELEASE)
+        # The response changed the champion: end its signals now, not in the next cycle.
+        champion_kinds = (Kind.NO_MODEL, Kind.BAD_RELEASE)
         valid = [
-            each for each in signals if each.kind not in version_kinds or each.subject == f"version {live}"
+            each for each in signals if each.kind not in champion_kinds or each.subject == f"version {live}"
         ]
-        change = event_log.raise_signals(database, valid, context.now)
+        change = event_log.update_signals(database, valid, context.now)
         for raised in change.ended:
             report(f"Resolved: {raised.kind}, {raised.subject}.")
     if not change.open and live is not None and context.deployments.queue_reason() is None:
@@ -190,7 +188,7 @@ def _context(
     settings: Settings,
     database: Database,
     as_of: datetime | None,
-    report: Report,
+    report: Emit,
     runner: CycleRunner = IN_PROCESS,
 ) -> Context:
     tracking, now = Tracking(settings), clock.now(settings, as_of)
@@ -214,7 +212,7 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     if failure is not None:
         message = f"The feed cannot be ingested: {failure}."
         found.append(Signal(Kind.QUALITY, INGESTION, context.now, message, {}))
-    paused = retraining.reason_paused(context.settings, event_log.actions(context.database), context.now)
+    paused = retraining.pause_reason(context.settings, event_log.trainings(context.database), context.now)
     if paused is not None:
         found.append(Signal(Kind.LOOP, "training", context.now, f"{paused[:1].upper()}{paused[1:]}.", {}))
     age = policy.age_signal(retraining.past_trainings(context), context.now, context.settings)
@@ -225,12 +223,12 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
 
 def _resume(context: Context, open_signals: Sequence[StoredSignal]) -> None:
     """Resume an interrupted training."""
-    for action in event_log.open_actions(context.database):
-        blocked = None if action.version is not None else _blocking_signal(open_signals)
+    for training in event_log.open_trainings(context.database):
+        blocked = None if training.version is not None else _blocking_signal(open_signals)
         context.report(
-            retraining.resume(context, action)
+            retraining.resume(context, training)
             if blocked is None
-            else retraining.abandon(context, action, blocked)
+            else retraining.abandon(context, training, blocked)
         )
 
 
@@ -239,7 +237,9 @@ def _respond_and_alert(context: Context, raised: StoredSignal) -> str:
     done = _execute_response(context, raised)
     title, suggestion = ALERT_TEXTS[raised.kind]
     live = context.deployments.live()
-    if raised.kind is Kind.RELEASE and (live is None or live.version != raised.evidence[champion.VERSION]):
+    if raised.kind is Kind.BAD_RELEASE and (
+        live is None or live.version != raised.evidence[champion.VERSION]
+    ):
         suggestion = "Find out why gates and A/B test let it through. It cannot be deployed again."
     incidents.record_response(context, raised, done)
     made = raise_alert(
@@ -267,7 +267,7 @@ def _execute_response(context: Context, raised: StoredSignal) -> str:
             return "No action: input drift is only reported."
         case Kind.LOOP:
             return "Training is paused for a while; the last good model stays live."
-        case Kind.RELEASE:
+        case Kind.BAD_RELEASE:
             return champion.respond(context, raised)
         case Kind.NO_MODEL if (restored := champion.restore_last_good(context)) is not None:
             return restored
@@ -288,7 +288,7 @@ def _reason_not_to_train(context: Context, raised: StoredSignal, shift: str | No
     if blocked is not None:
         return blocked
     end = context.deployments.queue_reason()
-    if end is not None and (shift is None or champion.challenger_is_adapted(context, shift)):
+    if end is not None and (shift is None or champion.challenger_has_adapted(context, shift)):
         return f"No training until {end}: a new version would wait for it and be outdated by then."
     urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
     decision = _decide(context, raised.message, urgent=urgent, level_shift=shift)
@@ -304,7 +304,7 @@ def _blocking_signal(open_signals: Sequence[StoredSignal]) -> str | None:
             return f"No training: bad data. {each.message}"
         if each.kind is Kind.LOOP:
             return f"No training: {each.message}"
-        if each.kind is Kind.RELEASE:
+        if each.kind is Kind.BAD_RELEASE:
             return f"No training until the bad release is resolved. {each.message}"
     return None
 
@@ -324,11 +324,11 @@ def _finish_cycle(context: Context) -> None:
     if context.deployments.queue_reason() is not None or context.deployments.all(State.QUEUED):
         step(context.settings, context.as_of, context.report, context.runner.run_step)
     retraining.update_results(context)
-    publish_status_facts(context)
+    publish_status_fields(context)
     delete_old(context.database, context.settings, context.now)
 
 
-def _failed(settings: Settings, database: Database, as_of: datetime | None, error: Exception) -> None:
+def _alert_failure(settings: Settings, database: Database, as_of: datetime | None, error: Exception) -> None:
     """Raise an alert about a failed cycle, as far as possible in this state."""
     known = isinstance(error, UserError | OSError)
     reason = str(error) if known else traceback.format_exception_only(error)[-1]
@@ -350,10 +350,10 @@ def _failed(settings: Settings, database: Database, as_of: datetime | None, erro
         )
 
 
-def run_forever(report: Report, every: float | None = None) -> None:
+def run_forever(report: Emit, every: float | None = None) -> None:
     """Run a cycle every `every` seconds (default: `loop.seconds`), until SIGTERM or Ctrl-C.
 
-    A failed cycle is reported, and the next one tries again. A signal interrupts a cycle at any time.
+    A failed cycle is reported, and the next one tries again. SIGTERM or Ctrl-C interrupts a running cycle.
     """
     stopping = threading.Event()
 
@@ -377,10 +377,10 @@ def run_forever(report: Report, every: float | None = None) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    report("The loop has ended.")
+    report("The loop has stopped.")
 
 
-def _try_cycle(report: Report) -> float:
+def _try_cycle(report: Emit) -> float:
     """Run a cycle with the current settings. Returns the seconds from its start to the next one."""
     seconds = RETRY_SECONDS
     try:

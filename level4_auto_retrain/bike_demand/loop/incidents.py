@@ -20,19 +20,18 @@ from bike_demand.data.frames import to_frame
 from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import make_case
 from bike_demand.loop.alerts import raise_alert
-from bike_demand.loop.context import Context, Report
+from bike_demand.loop.context import Context
 from bike_demand.loop.monitor import note, undelivered_lines
 from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.release.rescoring import predict_again
-from bike_demand.release.rollback import GUARD
-from bike_demand.store import event_log, history
-from bike_demand.store.deployments import history as history_of
-from bike_demand.store.deployments import open_deployments
-from bike_demand.store.gathered import gathered_rows
+from bike_demand.release.rollback import WATCH_ROLLBACK
+from bike_demand.store import daily_stats, event_log
+from bike_demand.store.deployments import Emit, history, open_deployments
+from bike_demand.store.ingested_rows import rows_between
 from bike_demand.store.queries import ShownPrediction, shown
 from bike_demand.store.tables import Incident, Kind, State, StoredSignal
 
-INCIDENT_KINDS = (Kind.QUALITY, Kind.ERROR, Kind.RELEASE, Kind.LOOP)
+INCIDENT_KINDS = (Kind.QUALITY, Kind.ERROR, Kind.BAD_RELEASE, Kind.LOOP)
 NORMAL_DAYS = 60  # days before an incident that define the normal error
 MIN_ROWS = 12  # with known outcomes, to state the error of a rolled-back version
 BEFORE_DAYS = 21  # days before bad data that are available to their regression case
@@ -61,33 +60,35 @@ def update_incidents(
             _close(context, incident, found)
 
 
-def record_response(context: Context, signal: StoredSignal, what: str) -> None:
+def record_response(context: Context, signal: StoredSignal, response: str) -> None:
     """Record a response to a signal in its incident."""
     for incident in event_log.incidents(context.database, only_open=True):
         if (incident.kind, incident.subject) == (signal.kind, signal.subject):
-            event_log.record_response(context.database, incident.id, context.now, what)
+            event_log.record_response(context.database, incident.id, context.now, response)
 
 
 def record_other_rollbacks(context: Context) -> None:
     """Record rollbacks that no signal caused: by a person, or by the watch of a promotion in `ab step`."""
     known = event_log.incidents(context.database)
     for row in context.deployments.all(State.ROLLED_BACK):
-        subject, changes = f"version {row.version}", history_of(context.database, row.id)
+        subject, changes = f"version {row.version}", history(context.database, row.id)
         since = next(each.at for each in reversed(changes) if each.new is State.LIVE is not each.old)
-        version_incidents = (each for each in known if (each.kind, each.subject) == (Kind.RELEASE, subject))
+        version_incidents = (
+            each for each in known if (each.kind, each.subject) == (Kind.BAD_RELEASE, subject)
+        )
         if any(each.ended_at is None or each.ended_at >= since for each in version_incidents):
             continue
-        watched = row.reason.startswith(GUARD)  # the reason that `ab step` gives
-        who = "the post-promotion watch" if watched else "a person"
+        watched = row.reason.startswith(WATCH_ROLLBACK)  # the reason that `ab step` gives
+        by = f"Rolled back by {'the post-promotion watch' if watched else 'a person'}"
         incident = event_log.open_incident(
             context.database,
-            Kind.RELEASE,
+            Kind.BAD_RELEASE,
             subject,
             since=min(since, context.now),
             detected_at=context.now,
-            description=f"{'post-promotion watch' if watched else 'person'}: {row.reason}",
+            description=f"{by}: {row.reason}",
         )
-        event_log.record_response(context.database, incident.id, context.now, f"Rolled back by {who}.")
+        event_log.record_response(context.database, incident.id, context.now, f"{by}.")
         _close(context, incident, [])  # an interruption here leaves it open; `update_incidents` closes it
 
 
@@ -95,14 +96,14 @@ def _close(context: Context, incident: Incident, found: Sequence[SourcedViolatio
     """End an incident. The regression case is written first, so that an interrupted end is repeated."""
     cost = _cost(context, incident)
     learned = ""
-    if incident.kind is Kind.RELEASE:
+    if incident.kind is Kind.BAD_RELEASE:
         cost |= _release_cost(context, incident)
     elif incident.kind is Kind.QUALITY and _store_regression_case(context, incident, found):
         learned = " Its rows were kept as a regression case, checked before every later training."
     event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)
     # Responses repeat daily with new details; keep the latest of those with the same first sentence.
-    done = {each["what"].partition(". ")[0]: each["what"] for each in incident.done}
+    done = {each["response"].partition(". ")[0]: each["response"] for each in incident.responses}
     raise_alert(
         context.settings,
         context.database,
@@ -127,8 +128,8 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
     incident distorts it.
     """
     first = incident.since.date()
-    during = history.days(context.database, first, context.now.date())
-    before = history.days(context.database, first - timedelta(days=NORMAL_DAYS), first)
+    during = daily_stats.read_days(context.database, first, context.now.date())
+    before = daily_stats.read_days(context.database, first - timedelta(days=NORMAL_DAYS), first)
     rows, total = sum(day.known for day in during), sum(day.error_sum for day in during)
     cost: dict[str, Any] = {
         "rows": rows,
@@ -179,11 +180,11 @@ def _store_regression_case(context: Context, incident: Incident, found: Sequence
     for each in sorted(violations, key=lambda each: each.source != FEED):
         since = each.violation.times[0] - timedelta(days=BEFORE_DAYS)
         if each.source == FEED:
-            rows = gathered_rows(since, context.now)
+            rows = rows_between(since, context.now)
         else:
-            logged = history.logged_predictions(context.database, since, context.now)
-            rows = to_frame([one.inputs for one in history.first_predictions(logged)])
-        known = history.labels(context.database, since, context.now)
+            logged = daily_stats.logged_predictions(context.database, since, context.now)
+            rows = to_frame([one.inputs for one in daily_stats.first_predictions(logged)])
+        known = daily_stats.labels(context.database, since, context.now)
         case = make_case(incident.id, each.violation, rows, known, context.settings.quality)
         if case is not None:
             event_log.add_regression_case(context.database, incident.id, case.model_dump(mode="json"))
@@ -200,7 +201,7 @@ def _parse_time(given: object, otherwise: datetime) -> datetime:
     return datetime.fromisoformat(given) if isinstance(given, str) else otherwise
 
 
-def print_incidents(settings: Settings, *, as_json: bool, emit: Report) -> None:
+def print_incidents(settings: Settings, *, as_json: bool, emit: Emit) -> None:
     """Emit the incidents, newest first. Raises UserError if the database is down."""
     with open_deployments(settings, None, note, locked=False, reading=True) as deployments:
         found = event_log.incidents(deployments.database)[::-1]
@@ -222,7 +223,7 @@ def describe_incident(incident: Incident) -> list[str]:
     found = [
         f"{incident.id}. {incident.kind}, {incident.subject}: {_period(incident)}",
         f"   detected {incident.detected_at:%Y-%m-%d %H:%M}: {incident.description}",
-        *(f"   {each['at'][:10]}: {each['what']}" for each in incident.done),
+        *(f"   {each['at'][:10]}: {each['response']}" for each in incident.responses),
     ]
     if incident.cost is not None:
         found.append(f"   cost: {describe_cost(incident.cost)}")
@@ -240,7 +241,7 @@ def describe_cost(cost: dict[str, Any]) -> str:
         normal = f" (normally {cost['normal_error']:g})" if cost.get("normal_error") is not None else ""
         parts.append(f"error {cost['error']:g} {PROBLEM.loss.unit}{normal}")
     if (excess := cost.get("excess_error")) is not None:
-        parts.append(f"excess error {excess:,} {PROBLEM.unit} in all" if excess > 0 else "no excess error")
+        parts.append(f"excess error {excess:,} {PROBLEM.unit} in total" if excess > 0 else "no excess error")
     if cost.get("predictions_by_rolled_back"):
         parts.append(f"{cost['predictions_by_rolled_back']} rows predicted by the rolled-back version")
     if cost.get("error_previous") is not None:

@@ -8,11 +8,10 @@ from typing import Any
 from bike_demand.clock import now as now_of
 from bike_demand.core.current import PROBLEM, loss_with_unit
 from bike_demand.core.settings import Settings
-from bike_demand.loop.context import Report
 from bike_demand.monitoring import reports
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.serving.status import StatusDocument, read_status
-from bike_demand.store.deployments import open_deployments
+from bike_demand.store.deployments import Emit, open_deployments
 from bike_demand.store.event_log import Signal
 from bike_demand.store.tables import Kind, StoredSignal
 
@@ -21,7 +20,7 @@ LAST_N = 14  # number of trainings and undelivered alerts in the text
 
 
 def monitor(
-    settings: Settings, as_of: datetime | None, *, as_json: bool, force_report: bool, emit: Report
+    settings: Settings, as_of: datetime | None, *, as_json: bool, force_report: bool, emit: Emit
 ) -> None:
     """Evaluate the signals and report them; the loop responds to them.
 
@@ -62,11 +61,11 @@ def _lines(evaluation: Evaluation, status: StatusDocument) -> Iterator[str]:
         word = "below" if saved is None or saved >= 0 else "above"
         comparison = "" if saved is None else f", {abs(saved):.0%} {word} the baseline"
         yield (
-            f"In the last 7 days {rows} rows were predicted, {known} of them have an outcome: mean error"
+            f"In the last 7 days {rows} rows were predicted; {known} of them have an outcome: mean error"
             f" {loss_with_unit(error)} (bias {bias:+.{PROBLEM.loss.decimals}f}){comparison}."
         )
     else:
-        yield f"In the last 7 days {rows} rows were predicted, none has an outcome yet."
+        yield f"In the last 7 days {rows} rows were predicted; none has an outcome yet."
     yield "Signals:" if status.signals else "Signals: none."
     for signal in status.signals:
         yield f"  {signal.kind}, {signal.subject}: {signal.message}"

@@ -1,6 +1,6 @@
 """The loop's trainings: started by a signal or a person, deployed, and resumed after a kill.
 
-An action is recorded before it begins (`event_log.actions`), and each step detects whether it was already
+A training is recorded before it begins (`event_log.trainings`), and each step detects whether it was already
 done: a training is found by its code and data versions, a deployment by its state.
 """
 
@@ -18,20 +18,20 @@ from bike_demand.release.decision import page_of
 from bike_demand.store import event_log
 from bike_demand.store.deployments import UNDECIDED
 from bike_demand.store.event_log import BEGUN, DONE, FAILED, LEVEL_SHIFT
-from bike_demand.store.tables import Action, Deployment, State
+from bike_demand.store.tables import Deployment, State, Training
 
-# Keys in the detail of an action.
+# Keys in the detail of a training.
 RESULT = "result"  # in words
 NOT_WORSE = "not_worse"  # whether the version was shown not to be worse than the champion
 MANUAL = "manual"  # requested by a person
-NEWEST = "newest"  # newest version when it began
+NEWEST_BEFORE = "newest_version_before"
 DEPLOYMENT_ATTEMPTS = "deployment_attempts"  # attempted deployments without a decision
 NO_TRAINING = "no_training"  # nothing was trained, so it does not count
 
-IN_PROGRESS = {State.QUEUED: "waits for its A/B test", State.TESTING: "in its A/B test"}
+IN_PROGRESS = {State.QUEUED: "queued for its A/B test", State.TESTING: "in its A/B test"}
 RESULTS = IN_PROGRESS | {
-    State.LIVE: "live",
-    State.RETIRED: "live",
+    State.LIVE: "went live",
+    State.RETIRED: "went live",
     State.FAILED_GATE: "refused by a gate",
     State.FAILED_TEST: "rejected after its A/B test",
     State.SUPERSEDED: "superseded: its A/B test was stopped",
@@ -53,50 +53,51 @@ def train(
     `level_shift`: the first day of a shift that this training and later ones account for.
     """
     newest = max((each.number for each in context.tracking.versions()), default=0)
-    detail: dict[str, Any] = {NEWEST: newest}
+    detail: dict[str, Any] = {NEWEST_BEFORE: newest}
     detail |= ({MANUAL: True} if manual else {}) | ({LEVEL_SHIFT: level_shift} if level_shift else {})
-    action = event_log.begin_training(
+    training = event_log.begin_training(
         context.database, reason=reason, at=context.now, signal=signal, detail=detail
     )
-    return resume(context, action)
+    return resume(context, training)
 
 
-def resume(context: Context, action: Action) -> str:
-    """Complete the action. Returns one sentence on the result.
+def resume(context: Context, training: Training) -> str:
+    """Complete the training. Returns one sentence on the result.
 
-    If a store or the feed is down, the action remains open, and the next cycle resumes it.
+    If a store or the feed is down, the training remains open, and the next cycle resumes it.
     """
     try:
-        version = action.version or _ensure_trained(context, action)
-        return _ensure_deployed(context, action, version)
+        version = training.version or _ensure_trained(context, training)
+        return _ensure_deployed(context, training, version)
     except UnreachableError as error:
         return f"The training will be retried in the next cycle: {error}."
     except UserError as error:
-        event_log.update_action(
-            context.database, action.id, state=FAILED, detail={RESULT: f"failed: {error}"}
+        event_log.update_training(
+            context.database, training.id, state=FAILED, detail={RESULT: f"failed: {error}"}
         )
         return f"The training failed: {error}."
 
 
-def abandon(context: Context, action: Action, reason: str) -> str:
-    """Abandon an action that has not done anything yet; while its signal is open, a new one may begin."""
+def abandon(context: Context, training: Training, reason: str) -> str:
+    """Abandon a training that has not done anything yet; while its signal is open, a new one may begin."""
     detail = {RESULT: f"abandoned: {reason}", NO_TRAINING: True}
-    event_log.update_action(context.database, action.id, state=DONE, detail=detail)
-    return f"The training started on {action.at:%Y-%m-%d} was abandoned. {reason}"
+    event_log.update_training(context.database, training.id, state=DONE, detail=detail)
+    return f"The training started on {training.at:%Y-%m-%d} was abandoned. {reason}"
 
 
-def _ensure_trained(context: Context, action: Action) -> int:
+def _ensure_trained(context: Context, training: Training) -> int:
     """The trained version. Raises UserError if there is none."""
-    context.report(f"Training. Reason: {action.reason}")
+    context.report(f"Training. Reason: {training.reason}")
     made, _ = context.runner.train(context.as_of)
     assert made.version is not None  # a training raises if no version was registered
-    new = made.version > int(action.detail[NEWEST])  # or registered by an interrupted attempt of this action
-    event_log.update_action(
-        context.database, action.id, version=made.version, detail={NO_TRAINING: not new, "run": made.run_id}
+    # It may have been registered by an interrupted attempt of this training.
+    new = made.version > int(training.detail[NEWEST_BEFORE])
+    event_log.update_training(
+        context.database, training.id, version=made.version, detail={NO_TRAINING: not new, "run": made.run_id}
     )
     if new:
         version = context.tracking.version(made.version)
-        because = f"Trained on {action.at:%Y-%m-%d}: {action.reason}"
+        because = f"Trained on {training.at:%Y-%m-%d}: {training.reason}"
         if because not in version.description:
             context.tracking.describe(made.version, f"{because}\n\n{version.description}")
         context.report(
@@ -108,12 +109,12 @@ def _ensure_trained(context: Context, action: Action) -> int:
     return made.version
 
 
-def _ensure_deployed(context: Context, action: Action, number: int) -> str:
+def _ensure_deployed(context: Context, training: Training, number: int) -> str:
     """Deploy the version, unless that was decided before. Raises UserError if it fails."""
     version = context.tracking.version(number)
     row = delivery.last_decision(context.deployments, version)
     if row is None and not context.settings.deploy.automatic:
-        _end(context, action, DONE, "registered")
+        _end(context, training, DONE, "registered")
         return f"Version {number} is registered (deploy.automatic is off)."
     if row is None:
         try:
@@ -122,41 +123,43 @@ def _ensure_deployed(context: Context, action: Action, number: int) -> str:
             raise
         except UserError as error:
             if delivery.last_decision(context.deployments, version) is None:
-                return _retry_deployment_later(context, action, number, str(error))
-            _end(context, action, FAILED, f"refused: {error}", not_worse=False)
+                return _retry_deployment_later(context, training, number, str(error))
+            _end(context, training, FAILED, f"refused: {error}", not_worse=False)
             return f"Version {number} was trained but refused: {error}."
         row = delivery.last_decision(context.deployments, version)
     assert row is not None
     failed = row.state in (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK)
-    _end(context, action, FAILED if failed else DONE, RESULTS[row.state], _was_not_worse(context, row))
+    _end(context, training, FAILED if failed else DONE, RESULTS[row.state], _was_not_worse(context, row))
     return f"Version {number} was trained; status: {RESULTS[row.state]} ({page_of(number).as_posix()})."
 
 
-def _retry_deployment_later(context: Context, action: Action, number: int, reason: str) -> str:
+def _retry_deployment_later(context: Context, training: Training, number: int, reason: str) -> str:
     """Nothing was decided, for example because another deployment is running: retry, but not forever."""
-    attempts = int(action.detail.get(DEPLOYMENT_ATTEMPTS, 0)) + 1
+    attempts = int(training.detail.get(DEPLOYMENT_ATTEMPTS, 0)) + 1
     if attempts >= context.settings.loop.max_failures:
         raise UserError(reason)
-    event_log.update_action(context.database, action.id, detail={DEPLOYMENT_ATTEMPTS: attempts})
+    event_log.update_training(context.database, training.id, detail={DEPLOYMENT_ATTEMPTS: attempts})
     return f"The deployment of version {number} will be retried in the next cycle: {reason}."
 
 
-def _end(context: Context, action: Action, state: str, result: str, not_worse: bool | None = None) -> None:
+def _end(
+    context: Context, training: Training, state: str, result: str, not_worse: bool | None = None
+) -> None:
     detail = {RESULT: result, NOT_WORSE: not_worse}
-    event_log.update_action(context.database, action.id, state=state, detail=detail)
+    event_log.update_training(context.database, training.id, state=state, detail=detail)
 
 
 def update_results(context: Context) -> None:
     """Record the results of versions that were waiting, in their tests, or live."""
     rows = {each.version: each for each in context.deployments.all()}
-    for action in trainings(event_log.actions(context.database)):
-        row, result = rows.get(action.version or 0), action.detail.get(RESULT)
+    for training in counted_trainings(event_log.trainings(context.database)):
+        row, result = rows.get(training.version or 0), training.detail.get(RESULT)
         if row is None or result not in (*IN_PROGRESS.values(), RESULTS[State.LIVE]):
             continue
         new = RESULTS.get(row.state, result)
         if new != result:
             detail = {RESULT: new, NOT_WORSE: _was_not_worse(context, row)}
-            event_log.update_action(context.database, action.id, detail=detail)
+            event_log.update_training(context.database, training.id, detail=detail)
 
 
 def _was_not_worse(context: Context, row: Deployment) -> bool | None:
@@ -168,27 +171,27 @@ def _was_not_worse(context: Context, row: Deployment) -> bool | None:
     return went_live and (high is None or high < 1 + context.settings.ab.worse)
 
 
-def trainings(actions: Sequence[Action]) -> list[Action]:
-    """The actions that cost a training, without those that found nothing new."""
-    return [each for each in actions if not each.detail.get(NO_TRAINING)]
+def counted_trainings(trainings: Sequence[Training]) -> list[Training]:
+    """The trainings that ran, without those that found nothing new."""
+    return [each for each in trainings if not each.detail.get(NO_TRAINING)]
 
 
 def past_trainings(context: Context) -> list[PastTraining]:
     """The trainings in the form that the retraining rules need."""
     return [
         PastTraining(each.at, each.detail.get(NOT_WORSE), LEVEL_SHIFT in each.detail)
-        for each in trainings(event_log.actions(context.database))
+        for each in counted_trainings(event_log.trainings(context.database))
     ]
 
 
-def reason_paused(settings: Settings, actions: Sequence[Action], now: datetime) -> str | None:
+def pause_reason(settings: Settings, trainings: Sequence[Training], now: datetime) -> str | None:
     """Why the loop starts no training by itself now, in a sentence; None if it would.
 
     After several failures or refusals in a row it pauses, then tries once more. A training requested by a
     person resets the count.
     """
-    failures: list[Action] = []
-    for each in reversed([each for each in actions if each.state != BEGUN]):
+    failures: list[Training] = []
+    for each in reversed([each for each in trainings if each.state != BEGUN]):
         if each.state != FAILED or each.detail.get(MANUAL):
             break
         failures.append(each)

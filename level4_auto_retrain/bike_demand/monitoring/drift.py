@@ -23,7 +23,7 @@ from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 def drift_signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> Signal | None:
     """The signal of the newest report, valid until the next one; None if the inputs did not drift."""
     drifted = [name for name in content["drifted"] if name != reports.PREDICTION]
-    if len(drifted) < settings.columns:
+    if len(drifted) < settings.min_fields:
         return None
     distances = content["distances"]
     descriptions = [

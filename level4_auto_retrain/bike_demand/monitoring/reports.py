@@ -61,7 +61,7 @@ def write_drift_report(
         metrics.append(
             DataDriftPreset(
                 columns=inputs,
-                drift_share=settings.columns / len(inputs),
+                drift_share=settings.min_fields / len(inputs),
                 num_method=of_numbers["method"],
                 num_threshold=of_numbers["threshold"],
                 cat_method="jensenshannon",

@@ -75,7 +75,7 @@ class RetrainingDecision:
     message: str
 
 
-def reference_error(version: Version) -> Reference:
+def reference_of(version: Version) -> Reference:
     """The reference error of a version: that of its holdout model at training."""
     error, skill = (version.tags.get(name) for name in ("mae", "skill"))
     return Reference(None if error is None else float(error), None if skill is None else float(skill))
@@ -166,7 +166,7 @@ def find_level_shift(days: Sequence[DailyStats], rule: Trigger) -> date | None:
     return since
 
 
-def is_adapted(days: Sequence[DailyStats], champion_days: Sequence[DailyStats]) -> bool:
+def has_adapted(days: Sequence[DailyStats], champion_days: Sequence[DailyStats]) -> bool:
     """Whether a version has at most half of the champion's bias, on the days since a shift that both have.
 
     True if they share no day: nothing is known against it.
@@ -183,7 +183,7 @@ def age_signal(trainings: Sequence[PastTraining], now: datetime, settings: Setti
     if not trainings or now - trainings[-1].at < limit * DAY:
         return None
     age = (now - trainings[-1].at).days
-    message = f"The last training was {age} days ago; the limit is {limit}."
+    message = f"The last training was {age} days ago; the limit is {limit} days."
     return Signal(Kind.AGE, "model", now, message, {"days": age})
 
 
@@ -248,7 +248,8 @@ def _relative_error(
     """The error relative to the baseline's, as a multiple of the reference, and its half-width; None if not
     informative.
 
-    Counts only days for at least half of which the baseline is known: in its first week there is none.
+    Uses only days with a known baseline for at least half of the rows; a seasonal baseline has none in the
+    first week of data.
     """
     days = [day for day in days if 2 * day.baseline_rows >= day.known and day.baseline_error_sum]
     if reference.skill is None or reference.skill >= 1 or len(days) < rule.min_days:

@@ -19,12 +19,12 @@ from bike_demand.data.quality import FEED, Violation, check_inputs, check_stale
 from bike_demand.data.quarantine import read_quarantine, without_quarantined
 from bike_demand.monitoring import drift, reports
 from bike_demand.monitoring import retraining_policy as policy
-from bike_demand.store import expected_ranges, history
+from bike_demand.store import daily_stats, expected_ranges
+from bike_demand.store.daily_stats import PredictionRecord
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import all_deployments
 from bike_demand.store.event_log import Signal
-from bike_demand.store.gathered import RESOLUTION, gathered_rows
-from bike_demand.store.history import PredictionRecord
+from bike_demand.store.ingested_rows import RESOLUTION, rows_between
 from bike_demand.store.tables import DailyStats, Kind, State
 from bike_demand.store.tracking import Tracking, Version
 
@@ -79,7 +79,7 @@ def evaluate_signals(
     """
     until = now if as_of is None else min(now, as_of)
     logged, recount_from = _logged_predictions(settings, database, until)
-    first = history.first_predictions(logged)
+    first = daily_stats.first_predictions(logged)
     requested = to_frame([each.inputs for each in first])
     in_requests = check_inputs(requested, settings.quality)
     rows, in_feed = _feed(settings, database, until, now)
@@ -88,19 +88,19 @@ def evaluate_signals(
     if len(requested) and time_range(requested)[1] >= until - SILENT_AFTER:
         violations = [*(SourcedViolation(REQUESTS, each) for each in in_requests), *violations]
         range_basis = (requested, in_requests)
-    labels = history.labels(database, recount_from - BASELINE_HISTORY, until)
+    labels = daily_stats.labels(database, recount_from - BASELINE_HISTORY, until)
     to_recount = [each for each in logged if time_of(each.inputs) >= recount_from]
-    history.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
+    daily_stats.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
     _publish_ranges(database, *range_basis, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
     begin = (until - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
-    days = history.days(database, begin, until.date())
+    days = daily_stats.read_days(database, begin, until.date())
     champion_days = (
         [] if champion is None else _champion_days(database, days, champion.number, begin, until.date())
     )
     if champion is not None:
-        error = policy.error_signal(champion_days, policy.reference_error(champion), now, settings)
+        error = policy.error_signal(champion_days, policy.reference_of(champion), now, settings)
         if error is not None:
             signals.append(error)
         drifted = _drift(
@@ -125,8 +125,8 @@ def _logged_predictions(
     settings: Settings, database: Database, until: datetime
 ) -> tuple[list[PredictionRecord], datetime]:
     """The logged predictions to evaluate, and the time from which on days are counted again."""
-    recount_from = _midnight(until - LABEL_LAG) - settings.monitoring.late_days * DAY
-    last, earliest = history.last_day(database), history.first_time(database)
+    recount_from = _midnight(until - LABEL_LAG) - settings.monitoring.recount_days * DAY
+    last, earliest = daily_stats.last_day(database), daily_stats.first_time(database)
     if earliest is None:
         return [], recount_from
     if last is None:
@@ -134,14 +134,16 @@ def _logged_predictions(
     elif last < recount_from.date():  # the last evaluation was too long ago
         recount_from = datetime.combine(last, time())
     since = _last_clean_start(database, recount_from - CLEAN_DAYS * DAY) or earliest
-    return history.logged_predictions(
+    return daily_stats.logged_predictions(
         database, max(since, recount_from - LOG_DAYS * DAY), until
     ), recount_from
 
 
 def _last_clean_start(database: Database, latest: datetime) -> datetime | None:
     """The last start, at most `latest`, of a stretch of clean days; None if there is none."""
-    days = history.days(database, (latest - LOG_DAYS * DAY).date(), (latest + CLEAN_DAYS * DAY).date())
+    days = daily_stats.read_days(
+        database, (latest - LOG_DAYS * DAY).date(), (latest + CLEAN_DAYS * DAY).date()
+    )
     return _clean_since({day.day for day in days if not day.quality}, latest)
 
 
@@ -167,11 +169,11 @@ def _feed(
     key = (str(DATA.absolute()), settings.quality.model_dump_json())
     latest = _midnight(until) - FEED_DAYS * DAY
     since = _checked_from.get(key)
-    rows = gathered_rows(since if since is not None and since <= latest else None, until)
+    rows = rows_between(since if since is not None and since <= latest else None, until)
     found: list[Violation] = []
     if len(rows):
         first, last = time_range(rows)
-        known = history.labels(database, first, last + RESOLUTION)
+        known = daily_stats.labels(database, first, last + RESOLUTION)
         found = [*check_stale(rows, settings.quality, now), *check_ingested(rows, known, settings.quality)]
     bad = {moment.date() for each in found for moment in each.times}
     clean = _clean_since(set(rows[TIME].dt.date) - bad, latest)
@@ -197,7 +199,7 @@ def _champion_days(
     database: Database, days: Sequence[DailyStats], number: int, since: date, until: date
 ) -> list[DailyStats]:
     bad = {day.day for day in days if has_bad_requests(day)}
-    return [day for day in history.days(database, since, until, number) if day.day not in bad]
+    return [day for day in daily_stats.read_days(database, since, until, number) if day.day not in bad]
 
 
 def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
@@ -244,7 +246,7 @@ def _drift(
     When it is due, so are the reports on data and model quality.
     """
     rule = settings.monitoring.drift
-    latest = history.latest_drift_reports(database)
+    latest = daily_stats.latest_drift_reports(database)
     if latest and now - latest[0][0] < rule.every_days * DAY and not force_report:
         return latest[0][1]
     previous = latest[0][1] if latest else None
@@ -255,15 +257,15 @@ def _drift(
     requested = to_frame([each.inputs for each in week])
     predictions = np.array([each.prediction for each in week], dtype=np.float64)
     is_good = ~has_row_id(requested, set().union(*_bad_rows(in_requests).values()))
-    reference = without_quarantined(gathered_rows(window[0], window[1] + RESOLUTION), read_quarantine())
+    reference = without_quarantined(rows_between(window[0], window[1] + RESOLUTION), read_quarantine())
     made = drift.make_drift_report(
         tracking, champion, requested[is_good], predictions[is_good], reference, now, rule, force_report
     )
     if made is None:
         return previous
     reports.write_input_summary(reports.table(requested, predictions), now, settings.quality)
-    _report_quality(logged, labels, days, policy.reference_error(champion), now, settings.trigger)
-    history.store_drift_report(database, now, made)
+    _report_quality(logged, labels, days, policy.reference_of(champion), now, settings.trigger)
+    daily_stats.store_drift_report(database, now, made)
     return made
 
 

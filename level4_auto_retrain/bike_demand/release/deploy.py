@@ -6,7 +6,7 @@ A deployment can be interrupted at any time and resumed: gates that were passed 
 import getpass
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,14 +21,13 @@ from bike_demand.release import policy
 from bike_demand.release.decision import write_page
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.release.promotion import promote_newest
-from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, open_deployments
-from bike_demand.store.gathered import good_rows
+from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, Emit, open_deployments
+from bike_demand.store.ingested_rows import good_rows
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, Tracking, Version
 
 LATEST = "latest"
 
-Report = Callable[[str], None]
 Result = dict[str, Any]  # of a gate, as stored; `passed` is None if it was not reached
 
 
@@ -36,7 +35,7 @@ def deploy(
     settings: Settings,
     wanted: str,
     as_of: datetime | None,
-    report: Report,
+    report: Emit,
     gates: Sequence[Gate] | None = None,
     run: StepRunner = call,
 ) -> None:
@@ -66,12 +65,13 @@ def release(
     wanted: str,
     reason: str,
     as_of: datetime | None,
-    report: Report,
+    report: Emit,
     gates: Sequence[Gate] | None = None,
 ) -> None:
     """Make a version live for a person's reason: skips the A/B test, but no gate.
 
-    A running test ends. Raises UserError if a gate refuses the version, or the policy the person.
+    A running test ends. Raises UserError if a gate refuses the version, or the policy does not let
+    this account skip the test.
     """
     policy.require_may_skip_test(settings, _user())
     with open_deployments(settings, as_of, report) as deployments:
@@ -91,7 +91,7 @@ def check(
     settings: Settings,
     wanted: str,
     as_of: datetime | None,
-    report: Report,
+    report: Emit,
     gates: Sequence[Gate] | None = None,
 ) -> None:
     """Run and report all gates, and store nothing. Raises UserError if one refuses the version.
@@ -154,28 +154,27 @@ class _DeploymentRun:
 
     deployments: Deployments
     version: Version
-    report: Report
-    test_gates: Sequence[Gate] | None
+    report: Emit
+    gate_override: Sequence[Gate] | None
     run: StepRunner = call
 
     @property
     def gates(self) -> Sequence[Gate]:
         """The given gates, else those that the policy requires."""
-        return (
-            policy.required_gates(self.deployments.settings) if self.test_gates is None else self.test_gates
-        )
+        given = self.gate_override
+        return policy.required_gates(self.deployments.settings) if given is None else given
 
     def run_gates(self, row: Deployment) -> None:
         """Run the gates that were not passed yet. Raises UserError if one refuses the version."""
         self.deployments.transition(row, State.VALIDATING, "running the gates")
-        rules = policy.snapshot(self.deployments.settings)
-        if rules["skipped_gates"]:
-            self.report(f"Gates not required by the policy: {', '.join(rules['skipped_gates'])}.")
+        snapshot = policy.snapshot(self.deployments.settings)
+        if snapshot["skipped_gates"]:
+            self.report(f"Gates not required by the policy: {', '.join(snapshot['skipped_gates'])}.")
         known = {each["gate"]: each for each in row.gates}
         results = [
             known.get(gate.id, {"gate": gate.id, "title": gate.title, "passed": None}) for gate in self.gates
         ]
-        self.deployments.save_evidence(row, policy=rules, gates=[*results])
+        self.deployments.save_evidence(row, policy=snapshot, gates=[*results])
         with TemporaryDirectory() as scratch:
             context = self._context(scratch)
             for at, gate in enumerate(self.gates):

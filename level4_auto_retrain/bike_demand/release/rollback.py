@@ -12,7 +12,7 @@ from bike_demand.store.deployments import Deployments
 from bike_demand.store.tables import Deployment
 from bike_demand.store.tracking import HANDOFF_ARTIFACT
 
-GUARD = "found worse by its watch"  # prefix of the reason if the watch of a promotion rolled it back
+WATCH_ROLLBACK = "found worse by its watch"  # prefix of the reason if the watch of a promotion rolled it back
 
 
 def roll_back(deployments: Deployments, reason: str, at: datetime | None = None, **evidence: Any) -> str:

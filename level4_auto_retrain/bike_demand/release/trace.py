@@ -4,7 +4,7 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,7 @@ from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.data.month import iso
 from bike_demand.data.quarantine import remove_quarantined_rows
 from bike_demand.store.database import Database, database_exists
-from bike_demand.store.deployments import Deployments, history, open_deployments
+from bike_demand.store.deployments import Deployments, Emit, history, open_deployments
 from bike_demand.store.queries import find_label, find_prediction
 from bike_demand.store.tables import Deployment, LoggedPrediction
 from bike_demand.store.tracking import Run, Tracking
@@ -30,13 +30,12 @@ PACKAGES = Path("requirements.lock")
 CONFIG = Path(".dvc", "config")
 UNKNOWN = "not recorded"
 
-Report = Callable[[str], None]
 Facts = dict[str, Any]
 # By section: prediction, traffic_split, deployment, model, code, data. None: not recorded.
 Trace = dict[str, Facts | None]
 
 
-def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, report: Report) -> None:
+def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool, report: Emit) -> None:
     """The `trace` command. Raises UserError if the id is unknown, or the rows cannot be restored."""
     address = settings.environments.production.database
     if not database_exists(address):

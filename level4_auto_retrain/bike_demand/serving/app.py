@@ -179,7 +179,7 @@ def create_app(
     @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
     async def about(request: Request, name: Annotated[str, operator]) -> About:
         request.scope[REQUEST_INFO] = RequestInfo(name)
-        # So that a replay that just ran a monitoring cycle gets the new ranges in its next request.
+        # A client that reads /model after a monitoring cycle has the new ranges in its next request.
         await asyncio.to_thread(recorder.flush)
         live = live_models()
         model = live.model

@@ -58,7 +58,7 @@ class JsonLogs(logging.Handler):
         self._enqueue(record)
 
     def info(self, event: str, fields: Mapping[str, Any]) -> None:
-        """Log an event of every request; `Logger.info` would add a tenth to a request's time."""
+        """Log an event that every request causes. `Logger.info` would add a tenth to a request's time."""
         self._enqueue((event, time.time(), fields))
 
     def stop(self) -> None:

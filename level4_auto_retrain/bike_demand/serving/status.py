@@ -1,4 +1,4 @@
-"""The status document behind GET /status and /dashboard, for people on duty and for programs."""
+"""The status document behind GET /status and /dashboard, for the people on call and for programs."""
 
 import threading
 import time
@@ -16,19 +16,19 @@ from bike_demand.core.settings import Dashboard
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.metrics import Metrics, RequestStatistics
 from bike_demand.store import event_log, expected_ranges
+from bike_demand.store.daily_stats import latest_drift_reports, read_days
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.deployments import all_deployments, history
-from bike_demand.store.history import days, latest_drift_reports
 from bike_demand.store.queries import workers
 from bike_demand.store.tables import (
     PRIORITY,
-    Action,
     Alert,
     DailyStats,
     Incident,
     Kind,
     State,
     StoredSignal,
+    Training,
     Worker,
 )
 
@@ -60,7 +60,8 @@ class DayStatus(BaseModel):
     """One day. `error` is its mean; `recent_*` are means of the RECENT_DAYS up to it.
 
     `skill`: the share of the baseline's error that the model saves, on rows where both are known.
-    `quality`: the number of requested rows that violated a rule, by field and rule.
+    `quality`: the number of rows that violated a rule, by field and rule; rules that the feed violated begin
+    with "feed ".
     """
 
     day: date
@@ -102,14 +103,14 @@ class StatusDocument(BaseModel):
     signals: list[StoredSignal] = []
     incidents: list[Incident] = []
     releases: list[Release] = []
-    trainings: list[Action] = []
+    trainings: list[Training] = []
     budget: dict[str, Any] = Field({}, description="of trainings: spent, limit, days, message")
     alerts: list[Alert] = []
     undelivered: list[dict[str, Any]] = Field([], description="alerts that a channel has not accepted")
     drift: dict[str, Any] | None = Field(None, description="the latest input drift test")
     fields: list[str] = Field(list(FIELDS), description="of a request")
     fallbacks: dict[str, int] = Field({}, description="values replaced in the last day, by field")
-    loop_checked_at: datetime | None = Field(None, description="end of the last monitoring cycle")
+    last_cycle_at: datetime | None = Field(None, description="end of the last monitoring cycle")
     traffic: RequestStatistics = RequestStatistics(0, 0, 0, [], {})
     workers: list[Worker] = []
     links: dict[str, str] = {}
@@ -177,16 +178,16 @@ class StatusReporter:
 
 def read_status(database: Database, environment: str, worker_timeout: float) -> dict[str, Any]:
     """The fields of the document that come from the database. Raises UnreachableError."""
-    facts = event_log.published_facts(database)
-    as_of = max((each.as_of for each in facts.values()), default=None)
+    fields = event_log.published_fields(database)
+    as_of = max((each.as_of for each in fields.values()), default=None)
     signals = event_log.open_signals(database)
-    return {name: each.content for name, each in facts.items()} | {
+    return {name: each.content for name, each in fields.items()} | {
         "as_of": as_of,
-        "days": list(_day_statuses(days(database, date.min, date.max))),
+        "days": list(_day_statuses(read_days(database, date.min, date.max))),
         "signals": sorted(signals, key=lambda each: (PRIORITY.index(each.kind), each.id)),
         "incidents": event_log.incidents(database),
         "releases": list(_releases(database)),
-        "trainings": event_log.actions(database),
+        "trainings": event_log.trainings(database),
         "alerts": event_log.alerts(database, MAX_ALERTS),
         "undelivered": [
             each
@@ -211,9 +212,9 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
     test = next((each for each in status.comparisons if each["kind"] == "test"), None)
     version = status.models[0].version if status.models else None
     last = status.releases[-1] if status.releases else None
-    if found := [each for each in kinds[Kind.RELEASE] if each.evidence.get("verdict") == "keep on"]:
+    if found := [each for each in kinds[Kind.BAD_RELEASE] if each.evidence.get("verdict") == "continue"]:
         return Headline("warn", f"Out-of-band promotion: {found[0].subject}", found[0].message)
-    if found := kinds[Kind.RELEASE]:
+    if found := kinds[Kind.BAD_RELEASE]:
         return Headline("bad", f"Bad release: {found[0].subject}", found[0].message)
     if found := kinds[Kind.LOOP]:
         return Headline("bad", "The loop needs attention", found[0].message)
@@ -228,8 +229,8 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
         return Headline("busy" if training else "none", "No model is live yet", reason)
     if registry_error:
         return Headline("warn", "The model registry is unreachable", registry_error)
-    if status.loop_checked_at and status.generated_at - status.loop_checked_at > stale:
-        reason = f"The last monitoring cycle ended at {status.loop_checked_at:%Y-%m-%d %H:%M} UTC."
+    if status.last_cycle_at and status.generated_at - status.last_cycle_at > stale:
+        reason = f"The last monitoring cycle ended at {status.last_cycle_at:%Y-%m-%d %H:%M} UTC."
         return Headline("warn", "The loop is not running", reason)
     if found := kinds[Kind.QUALITY]:
         return Headline(

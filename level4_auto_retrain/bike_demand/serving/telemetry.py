@@ -1,4 +1,4 @@
-"""Records requests and predictions off the request path: in the prediction log, the metrics and the log."""
+"""Records requests and predictions off the request path: prediction log, metrics and JSON log."""
 
 import threading
 import time
@@ -12,7 +12,7 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.prediction import PredictedBatch
 from bike_demand.store.writer import PredictionLog
 
-REQUEST_INFO = "bike_demand"  # key of a route's note in the request scope
+REQUEST_INFO = "bike_demand"  # key of a request's RequestInfo in its scope
 FLUSH_SECONDS = 1.0  # at most
 
 
@@ -24,7 +24,10 @@ class RequestInfo(NamedTuple):
 
 
 class Recorder:
-    """Each destination is optional. Only `flush` waits for a disk or a database."""
+    """Records requests and predictions in up to three destinations: log, metrics, JSON log.
+
+    Only `flush` waits for a disk or a database.
+    """
 
     def __init__(
         self,
@@ -50,7 +53,7 @@ class Recorder:
         if batch.replaced is not None:
             self.metrics.count_replaced([field for each in batch.replaced if each for field in each])
 
-    def request(self, route: str, status: int, seconds: float, note: RequestInfo) -> None:
+    def request(self, route: str, status: int, seconds: float, info: RequestInfo) -> None:
         """Record a request, whether it succeeded or not."""
         self.metrics.request(route, status, seconds)
         if self._log_requests and self._logs is not None:
@@ -58,8 +61,8 @@ class Recorder:
                 "route": route,
                 "status": status,
                 "ms": round(1e3 * seconds, 3),
-                "client": note.client,
-                "ids": note.ids,
+                "client": info.client,
+                "ids": info.ids,
             }
             self._logs.info("request", fields)
 

@@ -50,7 +50,7 @@ LOCK_SECONDS = 30.0  # how long a transition waits for another one to move its a
 ROLLOUT_SECONDS = 10.0
 POLL_SECONDS = 0.1
 
-Report = Callable[[str], None]
+Emit = Callable[[str], None]
 
 
 class Deployments:
@@ -62,7 +62,7 @@ class Deployments:
         tracking: Tracking,
         database: Database,
         as_of: datetime | None,
-        report: Report,
+        report: Emit,
     ) -> None:
         self.settings, self.tracking, self.database, self.as_of = settings, tracking, database, as_of
         self._report = report
@@ -374,7 +374,7 @@ class Deployments:
 
 @contextmanager
 def open_deployments(
-    settings: Settings, as_of: datetime | None, report: Report, *, locked: bool = True, reading: bool = False
+    settings: Settings, as_of: datetime | None, report: Emit, *, locked: bool = True, reading: bool = False
 ) -> Iterator[Deployments]:
     """The reconciled deployments of production. `locked`: hold the lock against other deploying commands.
     `reading`: for commands that only show them: an unreachable registry is just a warning.

@@ -1,4 +1,4 @@
-"""The loop's event log: signals, incidents, alerts, actions, regression cases, and published facts.
+"""The loop's event log: signals, incidents, alerts, trainings, regression cases, and status fields.
 
 Times are feed time, except delivery times of alerts.
 """
@@ -11,10 +11,18 @@ from typing import Any
 from sqlalchemy import select
 
 from bike_demand.store.database import Database
-from bike_demand.store.tables import Action, Alert, Fact, Incident, Kind, RegressionCase, StoredSignal
+from bike_demand.store.tables import (
+    Alert,
+    Incident,
+    Kind,
+    RegressionCase,
+    StatusField,
+    StoredSignal,
+    Training,
+)
 
 JSON = Any  # a JSON value
-BEGUN, DONE, FAILED = "begun", "done", "failed"  # states of actions
+BEGUN, DONE, FAILED = "begun", "done", "failed"  # states of trainings
 LEVEL_SHIFT = "level_shift"  # first day of one: key in a signal's evidence and a training's detail
 
 
@@ -49,7 +57,7 @@ class SignalChanges:
 # ---- signals
 
 
-def raise_signals(database: Database, signals: Iterable[Signal], now: datetime) -> SignalChanges:
+def update_signals(database: Database, signals: Iterable[Signal], now: datetime) -> SignalChanges:
     """Store the signals of a cycle: one open row per kind and subject; open rows without a signal end.
 
     Of several signals with the same kind and subject, the first counts. Raises UnreachableError.
@@ -106,12 +114,12 @@ def open_incident(
     return incident
 
 
-def record_response(database: Database, incident: int, at: datetime, what: str) -> None:
+def record_response(database: Database, incident: int, at: datetime, response: str) -> None:
     """Record a response to an incident, once."""
     with database.writing(Incident) as session:
         found = session.get_one(Incident, incident)
-        if all(each["what"] != what for each in found.done):
-            found.done = [*found.done, {"at": at.isoformat(), "what": what}]
+        if all(each["response"] != response for each in found.responses):
+            found.responses = [*found.responses, {"at": at.isoformat(), "response": response}]
 
 
 def end_incident(database: Database, incident: int, at: datetime, cost: Mapping[str, JSON]) -> None:
@@ -170,7 +178,7 @@ def alerts(database: Database, limit: int = 50) -> list[Alert]:
     return database.all(select(Alert).order_by(Alert.at.desc(), Alert.id).limit(limit))
 
 
-# ---- actions
+# ---- trainings
 
 
 def begin_training(
@@ -180,44 +188,44 @@ def begin_training(
     at: datetime,
     signal: int | None = None,
     detail: Mapping[str, JSON] | None = None,
-) -> Action:
+) -> Training:
     """Store that a training begins. Returns the open one instead, if there is one."""
-    with database.writing(Action) as session:
-        action = session.scalar(select(Action).filter_by(state=BEGUN))
-        if action is None:
-            action = Action(signal, reason, at, BEGUN, detail=dict(detail or {}))
-            session.add(action)
-    return action
+    with database.writing(Training) as session:
+        training = session.scalar(select(Training).filter_by(state=BEGUN))
+        if training is None:
+            training = Training(signal, reason, at, BEGUN, detail=dict(detail or {}))
+            session.add(training)
+    return training
 
 
-def update_action(
+def update_training(
     database: Database,
-    action: int,
+    training: int,
     *,
     state: str | None = None,
     version: int | None = None,
     detail: Mapping[str, JSON] | None = None,
 ) -> None:
-    """Update an action: fields that are not given stay as they are, `detail` is merged."""
-    with database.writing(Action) as session:
-        found = session.get_one(Action, action)
+    """Update a training: fields that are not given stay as they are, `detail` is merged."""
+    with database.writing(Training) as session:
+        found = session.get_one(Training, training)
         found.state, found.version = state or found.state, version or found.version
         found.detail = {**found.detail, **(detail or {})}
 
 
-def open_actions(database: Database) -> list[Action]:
-    """The open actions, oldest first."""
-    return database.all(select(Action).filter_by(state=BEGUN).order_by(Action.id))
+def open_trainings(database: Database) -> list[Training]:
+    """The open trainings, oldest first."""
+    return database.all(select(Training).filter_by(state=BEGUN).order_by(Training.id))
 
 
-def actions(database: Database) -> list[Action]:
-    """All actions, oldest first."""
-    return database.all(select(Action).order_by(Action.id))
+def trainings(database: Database) -> list[Training]:
+    """All trainings, oldest first."""
+    return database.all(select(Training).order_by(Training.id))
 
 
 def level_shifts(database: Database) -> tuple[date, ...]:
     """The first days of the level shifts that led to trainings, ascending."""
-    found = {each.detail[LEVEL_SHIFT] for each in actions(database) if LEVEL_SHIFT in each.detail}
+    found = {each.detail[LEVEL_SHIFT] for each in trainings(database) if LEVEL_SHIFT in each.detail}
     return tuple(date.fromisoformat(each) for each in sorted(found))
 
 
@@ -241,16 +249,16 @@ def regression_cases(database: Database) -> list[RegressionCase]:
     return database.all(select(RegressionCase).order_by(RegressionCase.id))
 
 
-# ---- facts published for the status document
+# ---- fields of the status document
 
 
-def publish_facts(database: Database, contents: Mapping[str, JSON], as_of: datetime) -> None:
-    """Store these facts by name, replacing earlier ones."""
+def publish_fields(database: Database, contents: Mapping[str, JSON], as_of: datetime) -> None:
+    """Store these fields by name, replacing earlier ones."""
     with database.writing() as session:
         for name, content in contents.items():
-            session.merge(Fact(name, content, as_of))
+            session.merge(StatusField(name, content, as_of))
 
 
-def published_facts(database: Database) -> dict[str, Fact]:
-    """All facts, by name."""
-    return {each.name: each for each in database.all(select(Fact))}
+def published_fields(database: Database) -> dict[str, StatusField]:
+    """All published fields, by name."""
+    return {each.name: each for each in database.all(select(StatusField))}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, time, timedelta
 from sqlalchemy import Delete, delete, func, select, tuple_
 
 from bike_demand.core.settings import Settings
+from bike_demand.store.daily_stats import last_day
 from bike_demand.store.database import Database
-from bike_demand.store.history import last_day
 from bike_demand.store.tables import LoggedPrediction, Outcome
 
 BATCH = 2000  # rows per transaction, so that services that write meanwhile hardly wait

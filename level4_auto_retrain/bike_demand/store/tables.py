@@ -54,14 +54,14 @@ class Kind(StrEnum):
     QUALITY = "data-quality"  # never train on it
     DRIFT = "input-drift"  # report only
     ERROR = "error-drift"  # train
-    RELEASE = "bad-release"  # roll back
+    BAD_RELEASE = "bad-release"  # roll back
     NO_MODEL = "no-model"  # restore the last good version, or train one
     AGE = "age"  # train
     LOOP = "loop"  # the loop itself fails
 
 
 # In the order in which the loop responds and the dashboard shows them: a bad champion explains many others.
-PRIORITY = (Kind.RELEASE, Kind.NO_MODEL, Kind.LOOP, Kind.QUALITY, Kind.ERROR, Kind.AGE, Kind.DRIFT)
+PRIORITY = (Kind.BAD_RELEASE, Kind.NO_MODEL, Kind.LOOP, Kind.QUALITY, Kind.ERROR, Kind.AGE, Kind.DRIFT)
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
@@ -96,8 +96,8 @@ class Base(MappedAsDataclass, DeclarativeBase):
 class LoggedPrediction(Base):
     """A predicted row.
 
-    `inputs` are its other fields, as sent. `version` is the model whose prediction was shown;
-    `other_version` predicted too, unseen, with the role challenger, champion, shadow or previous.
+    `inputs` are its validated fields without the event time. `version` is the model whose prediction was
+    shown; `other_version` predicted too, unseen, with the role challenger, champion, shadow or previous.
     """
 
     __tablename__ = "predictions"
@@ -230,7 +230,7 @@ class StoredSignal(Base):
 class Incident(Base):
     """An incident: start, detection, response and cost.
 
-    `done` holds {"at", "what"}; `cost` is known at the end; `regression_case` is an id.
+    `responses` holds {"at", "response"}; `cost` is known at the end; `regression_case` is an id.
     """
 
     __tablename__ = "incidents"
@@ -242,7 +242,7 @@ class Incident(Base):
     since: Mapped[datetime]
     detected_at: Mapped[datetime]
     description: Mapped[str]
-    done: Mapped[list[dict[str, Any]]] = mapped_column(default_factory=list)
+    responses: Mapped[list[dict[str, Any]]] = mapped_column(default_factory=list)
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
     cost: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     regression_case: Mapped[int | None] = mapped_column(default=None)
@@ -271,14 +271,14 @@ class Alert(Base):
         return state is None or (isinstance(state, dict) and not state["permanent"])
 
 
-class Action(Base):
+class Training(Base):
     """A training by the loop, and its result. `signal` is the id of the signal that it responds to.
 
     Written before the work begins, so that the loop can resume it after a kill.
     """
 
-    __tablename__ = "actions"
-    __table_args__ = (_partial_unique_index("actions_begun", "state = 'begun'", "state"),)
+    __tablename__ = "trainings"
+    __table_args__ = (_partial_unique_index("trainings_begun", "state = 'begun'", "state"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     signal: Mapped[int | None]
@@ -290,7 +290,7 @@ class Action(Base):
 
 
 class RegressionCase(Base):
-    """Bad data of a past incident. `content` is a serialised case from `data`, with its rows."""
+    """Bad data of a past incident. `content` is a serialized `RegressionCaseContent`, with its rows."""
 
     __tablename__ = "regression_cases"
 
@@ -317,10 +317,10 @@ class ExpectedRange(Base):
     by_key: Mapped[dict[str, list[float]] | None] = mapped_column(default=None)  # `by_hour` for each key
 
 
-class Fact(Base):
-    """A fact published for the status document, as known at `as_of`. Only the newest is kept."""
+class StatusField(Base):
+    """A field published for the status document, as known at `as_of`. Only the newest is kept."""
 
-    __tablename__ = "facts"
+    __tablename__ = "status_fields"
 
     name: Mapped[str] = mapped_column(String(50), primary_key=True)
     content: Mapped[Any] = mapped_column(JSON)
@@ -333,10 +333,11 @@ class DailyStats(Base):
 
     `rows` were predicted; the label of `known` of them is known. For `baseline_rows` of those the baseline is
     known too: its error is `baseline_error_sum`, the model's on the same rows `paired_error_sum`.
-    `quality`: number of requested rows that violated a rule, {field: {rule: rows}}.
+    `quality`: number of rows that violated a rule, {field: {rule: rows}}; rules that the feed violated begin
+    with "feed ".
     """
 
-    __tablename__ = "days"
+    __tablename__ = "daily_stats"
 
     day: Mapped[date] = mapped_column(primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

@@ -12,7 +12,7 @@ from bike_demand.data.ingested import read_rows
 from bike_demand.data.quality import REPORT, freshness_deadline
 from bike_demand.data.quarantine import write_quarantine
 from bike_demand.data.source import PublishedMonth, Source
-from bike_demand.store.gathered import detect_bad_rows
+from bike_demand.store.ingested_rows import detect_bad_rows
 
 REQUEST = STATE / "request.json"  # an input of the stage `validate`
 
@@ -22,15 +22,15 @@ def gather(
     as_of: datetime | None,
     progress: Callable[[list[PublishedMonth]], Iterable[PublishedMonth]] = iter,
 ) -> IngestResult:
-    """Update the data, detect bad rows with production's knowledge, and write the request.
+    """Update the data, detect bad rows with what the production database knows, and write the request.
 
     The stages read files only. Raises UserError if the feed is invalid, UnreachableError if a retry may help.
     """
-    gathered = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
+    ingested = ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of, progress=progress)
     write_quarantine(detect_bad_rows(settings, read_rows(DATA)))
     REPORT.unlink(missing_ok=True)  # may be outdated: DVC skips `validate` if nothing changed
     write_request(freshness_deadline(settings, as_of))
-    return gathered
+    return ingested
 
 
 def write_request(as_of: datetime | None, folder: Path = Path()) -> None:

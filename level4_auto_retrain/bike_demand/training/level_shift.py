@@ -1,7 +1,7 @@
 """Rescales labels from before a level shift, so that a model learns the new level from all rows.
 
 Weighting recent rows more is not enough: a few days after the shift, many groups of rows that the model
-distinguishes (such as weekdays) have no rows yet. The size of the shift is therefore estimated and removed,
+distinguishes (such as weekdays) have no rows yet. The factor of the shift is therefore estimated and removed,
 as in intervention analysis of time series (Box and Tiao 1975, "Intervention analysis", Journal of the
 American Statistical Association).
 """
@@ -24,15 +24,15 @@ MAX_ESTIMATION_PERIOD = timedelta(days=14)
 def rescale_labels(
     rows: pd.DataFrame, shifts: Sequence[date], settings: TrainingSettings
 ) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Multiply the labels of rows (ascending) before each shift by its size. Also returns {ISO day: size}.
+    """Multiply the labels of rows (ascending) before each shift by a factor. Also returns {ISO day: factor}.
 
-    The size is the sum of the targets since the shift, without held-out rows, divided by the predictions for
-    them of a model fitted to the rows before. Probabilities and signed targets cannot be scaled and stay.
+    The factor is the sum of the targets since the shift, without held-out rows, divided by the predictions
+    for them of a model fitted to the rows before. Probabilities and signed targets cannot be scaled and stay.
     """
     if IS_PROBABILITY or MIN_PREDICTION < 0:
         return rows, {}
     holdout_start = period_end(rows) - timedelta(days=settings.holdout_days)
-    sizes: dict[str, float] = {}
+    factors: dict[str, float] = {}
     for day in shifts:
         since = datetime.combine(day, time())
         is_before = rows[TIME] < since
@@ -40,7 +40,7 @@ def rescale_labels(
         if is_before.sum() < settings.min_rows or after.empty:
             continue
         earlier_model = fit(rows[is_before], settings.params, settings.half_life_days)
-        size = float(targets(after).sum() / predict(earlier_model, features_of(after)).sum())
-        sizes[day.isoformat()] = size
-        rows = multiply_labels(rows, {day.isoformat(): size})
-    return rows, sizes
+        factor = float(targets(after).sum() / predict(earlier_model, features_of(after)).sum())
+        factors[day.isoformat()] = factor
+        rows = multiply_labels(rows, {day.isoformat(): factor})
+    return rows, factors

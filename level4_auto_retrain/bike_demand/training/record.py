@@ -24,7 +24,7 @@ COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
-LEFT_OUT = "left_out"  # tag: how many ingested rows were excluded from training, and why
+EXCLUDED = "excluded"  # tag: how many ingested rows were excluded from training, and why
 LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the inputs and outputs named by the run's dvc.lock
 AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 PYTHON = "python"  # tag: the version that trained it
@@ -40,12 +40,12 @@ class TrainingResult:
     version: int | None  # None if the holdout model did not pass
     mae: float
     rows: int = 0  # number of training rows
-    left_out: str = "nothing"  # how many ingested rows were excluded, and why
+    excluded: str = "none"  # how many ingested rows were excluded, and why
 
     @property
     def data_summary(self) -> str:
         """A sentence about the training rows and the excluded rows."""
-        return f"It was trained on {self.rows:,} rows; left out {self.left_out}."
+        return f"It was trained on {self.rows:,} rows; excluded: {self.excluded}."
 
 
 def find_logged_run(tracking: Tracking) -> TrainingResult | None:
@@ -57,9 +57,9 @@ def find_logged_run(tracking: Tracking) -> TrainingResult | None:
     versions = {version.run_id: version.number for version in tracking.versions()}
     for run in tracking.runs_with_tag(LOCK_TAG, run_digest()):
         if run.id in versions:
-            rows, left_out = (0 if run.dataset is None else run.dataset.rows), run.tags[LEFT_OUT]
+            rows, excluded = (0 if run.dataset is None else run.dataset.rows), run.tags[EXCLUDED]
             holdout, mae = run.tags["holdout_run_id"], run.metrics["mae"]
-            return TrainingResult(run.id, holdout, versions[run.id], mae, rows, left_out)
+            return TrainingResult(run.id, holdout, versions[run.id], mae, rows, excluded)
         if run.tags[PASSED] == "false" and run.finished:
             return TrainingResult(run.id, run.id, None, run.metrics["mae"])
     return None
@@ -81,7 +81,7 @@ def record(
         PYTHON: platform.python_version(),
         PASSED: str(passed).lower(),
         LOCK_TAG: run_digest(),
-        LEFT_OUT: report.get("left_out") or "nothing",
+        EXCLUDED: report.get("excluded") or "none",
     }
     if as_of is not None:
         tags[AS_OF] = as_of.isoformat()
@@ -111,15 +111,15 @@ def record(
             logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
             tracking.set_alias(settings.environments.train.alias, logged.version or 0)
     rows = report[REFIT]["rows"]
-    return TrainingResult(logged.run_id, holdout.run_id, logged.version, metrics["mae"], rows, tags[LEFT_OUT])
+    return TrainingResult(logged.run_id, holdout.run_id, logged.version, metrics["mae"], rows, tags[EXCLUDED])
 
 
 def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> str:
     """The description of a version: training data, and the error of its holdout model."""
     changed = " with uncommitted changes" if tags[UNCOMMITTED] == "true" else ""
     return (
-        f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; left out:"
-        f" {tags[LEFT_OUT]}.\n\n"
+        f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; excluded:"
+        f" {tags[EXCLUDED]}.\n\n"
         f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on:"
         f" {loss_with_unit(mae)}\n"
         f"- data: `{data_digest()}`\n"

@@ -61,18 +61,18 @@ class Comparison(BaseModel):
 
     @property
     def end(self) -> datetime:
-        """The latest end: the planned days, and the time until their labels are known."""
+        """The planned end: after the planned days, once their labels are known."""
         return self.began + timedelta(days=self.days) + LABEL_LAG
 
 
 class DailyResult(BaseModel):
-    """The cumulative result at the end of a day: mean errors and bounds. None: no bound yet."""
+    """The result at the end of a day. Errors, ratio and bounds are cumulative. None: no bound yet."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     day: date
-    rows: int
-    shown: int  # rows for which the challenger's prediction was shown
+    rows: int  # of this day
+    shown: int  # of these, for which the challenger's prediction was shown
     error: float
     error_against: float
     ratio: float | None
@@ -93,7 +93,7 @@ class Evidence(BaseModel):
     units_shown: int = 0  # units that were shown the challenger's predictions
     sample_ratio: float | None = None  # p-value of the sample-ratio test; None: nothing was randomized
     days: tuple[DailyResult, ...]
-    verdict: str  # of a test: keep on, promote, reject, stop; of a watch: keep on, roll back, end
+    verdict: str  # of a test: continue, promote, reject, stop; of a watch: continue, roll back, end
     reason: str
     rule: AB
 
@@ -211,7 +211,7 @@ def _test_verdict(
     summary = _summary(estimates, rows)
     if trial.kind is ComparisonKind.WATCH:
         return _watch_verdict(estimates, rows, summary, trial, settings, now, waiting)
-    found = ABVerdict.KEEP_ON
+    found = ABVerdict.CONTINUE
     if estimates is not None:
         enough = rows >= KNOWN_SHARE * (rows + waiting)
         found = ABVerdict(int(verdicts(estimates, settings, over and enough)[-1]))
@@ -232,7 +232,7 @@ def _test_verdict(
         summary = f"too few outcomes after {trial.days} days; {summary}"
     elif estimates is not None and estimates.ratio.shape[-1] < MIN_DAYS:
         summary = f"{summary}; before {MIN_DAYS} days a test can only be stopped"
-    return "keep on", f"undecided so far, {summary}"
+    return "continue", f"undecided so far, {summary}"
 
 
 def _watch_verdict(
@@ -253,15 +253,12 @@ def _watch_verdict(
     if over and enough:
         return "end", f"not significantly worse in {trial.days} days, {summary}"
     if now >= trial.end + timedelta(days=trial.days):
-        return (
-            "end",
-            f"too few outcomes in {2 * trial.days} days for a verdict, {summary}",
-        )
+        return "end", f"too few outcomes in {2 * trial.days} days for a verdict, {summary}"
     if over:
-        return "keep on", f"too few outcomes after {trial.days} days; {summary}"
+        return "continue", f"too few outcomes after {trial.days} days; {summary}"
     if estimates is not None and estimates.ratio.shape[-1] < MIN_WATCH_DAYS:
         summary = f"{summary}; before {MIN_WATCH_DAYS} days only a far worse version is rolled back"
-    return "keep on", f"not significantly worse so far, {summary}"
+    return "continue", f"not significantly worse so far, {summary}"
 
 
 def _summary(estimates: Estimates | None, rows: int) -> str:

@@ -25,14 +25,14 @@ from bike_demand.store.tracking import Tracking, Version
 LEARNED_DAYS, LEARNED_ROWS = 28, 28 * 24  # latest training rows of a refit used to check it: the larger span
 
 
-def is_no_worse(context: GateContext) -> GateResult:
-    """Compares the mean errors of holdout model and champion, and of refit and holdout model.
+def compare_errors(context: GateContext) -> GateResult:
+    """Compares the errors of both versions' holdout models, and of the version's refit and holdout model.
 
     On a week of rows, differences of a few percent are indistinguishable from noise. A version is therefore
     refused only if it is significantly worse, or if its error is so much higher that users must not be
     exposed to it. On its latest training rows, a refit's error is typically 0.6 to 0.85 of its holdout
-    model's; a higher one means that the refit is broken (swapped columns, another file), however good the
-    holdout model. Raises UserError if a holdout model is unknown or cannot be read.
+    model's; a much higher one suggests that the refit is broken (swapped columns, another file), however
+    good the holdout model. Raises UserError if a holdout model is unknown or cannot be read.
     """
     limits = context.settings.deploy
     version, champion = context.version, context.champion
@@ -66,8 +66,8 @@ def is_no_worse(context: GateContext) -> GateResult:
     evidence |= {"candidate": candidate, "refit": refit, "holdout": holdout}
     if refit > holdout * (1 + limits.error_worse):
         summary = (
-            f"error {loss_with_unit(refit)} on training rows, holdout model {format_loss(holdout)}:"
-            " the refit is broken"
+            f"refit's error {loss_with_unit(refit)} on training rows, holdout model's {format_loss(holdout)}:"
+            f" more than {limits.error_worse:.0%} higher; check the refit"
         )
         return GateResult(False, summary, evidence)
     if champion is None:
@@ -84,7 +84,7 @@ def is_no_worse(context: GateContext) -> GateResult:
     return GateResult(True, summary, evidence)
 
 
-def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
+def compare_slices(context: GateContext) -> GateResult:
     """Compares errors on the problem's slices.
 
     Slices have few rows: requiring "not worse" on each would refuse nine of ten good candidates by chance. A
@@ -135,7 +135,7 @@ def is_no_worse_in_any_slice(context: GateContext) -> GateResult:
                 f" with {limits.confidence:.0%} confidence"
             )
             return GateResult(False, summary, evidence)
-    judged = sum("bound" in entry for entry in table)
+    judged = sum(entry.get("bound") is not None for entry in table)
     return GateResult(
         True, f"{judged} of {len(table)} slices have {limits.slice_rows} fresh rows or more", evidence
     )

@@ -26,7 +26,7 @@ GRACE_SECONDS = 20
 MEASURE_SECONDS = 120
 
 
-def works_in_the_test_environment(context: GateContext) -> GateResult:
+def run_integration_test(context: GateContext) -> GateResult:
     """Moves the test environment's alias to the version, waits for the service, and runs the checks.
 
     The service is the one at environments.test.url, or is started for this. Raises UserError if the model
@@ -107,7 +107,7 @@ def _wait_for(address: str, version: str, keys: Mapping[str, str], until: float)
         time.sleep(POLL_SECONDS)
 
 
-def costs_no_more(context: GateContext) -> GateResult:
+def compare_cost(context: GateContext) -> GateResult:
     """Measures each version's memory in a process of its own, and the latencies of both alternately in one
     process, so that other load on the machine slows both alike.
 

@@ -30,11 +30,11 @@ MIN_VARIANCE_ROWS = 12  # with fewer rows the variance cannot be estimated
 # (`ab.design_effect`), because the rows of a day are correlated.
 PRIOR_DAYS = 8
 
-# The decision rule. In the first days only the guard can decide.
+# The decision rule. In the first days only the guardrail can decide.
 MIN_DAYS = 4
 # During a watch, the previous version is ready to take over, so a worse one is rolled back a day earlier.
 MIN_WATCH_DAYS = 3
-MIN_GUARDRAIL_ROWS = 20  # about a day
+MIN_GUARDRAIL_ROWS = 20  # fewer rows are noise
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Estimates:
 class ABVerdict(IntEnum):
     """The decision that follows from an estimate."""
 
-    KEEP_ON = 0
+    CONTINUE = 0
     PROMOTE = 1
     REJECT = 2
     STOP = 3  # far worse: rejected at once
@@ -121,7 +121,8 @@ def by_group(
 
 
 def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
-    """Estimate at the end of each day. Each bound is wrong on any day with probability at most `alpha`.
+    """Estimate at the end of each day. The probability that a bound is wrong on one
+    or more days is at most `alpha`.
 
     `design_effect`: variance of the sum of a day's rows, relative to independent rows.
     """
@@ -156,7 +157,7 @@ def estimate(days: Days, alpha: float, design_effect: float) -> Estimates:
 
 
 def margin(t: Floats, alpha: float) -> Floats:
-    """Half the width of the sequence after `t` observations, in standard deviations of one observation."""
+    """The distance of the bound from the mean after `t` observations, in standard deviations of one."""
     # Optimal at TIGHTEST_AT_DAYS for the two-sided sequence, and nearly so for this one.
     rho2 = (-2 * math.log(alpha) + math.log(-2 * math.log(alpha) + 1)) / TIGHTEST_AT_DAYS
     v = t * rho2 + 1
@@ -180,7 +181,7 @@ def verdicts(estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bo
 
 
 def violates_guardrail(estimates: Estimates, settings: AB) -> npt.NDArray[np.bool_]:
-    """Whether the guard trips, for each estimate."""
+    """Whether the guardrail is violated, for each estimate."""
     return np.asarray((estimates.rows >= MIN_GUARDRAIL_ROWS) & (estimates.ratio > 1 + settings.guard))
 
 

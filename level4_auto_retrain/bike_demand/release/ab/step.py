@@ -4,7 +4,7 @@ A step evaluates the evidence, acts on the verdict and stores the reason. Repeat
 interrupted step is completed by the next one.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
 from bike_demand.core.current import format_loss, loss_with_unit
@@ -16,8 +16,8 @@ from bike_demand.release.ab.evidence import ComparisonKind, Evidence, gather, un
 from bike_demand.release.decision import write_page
 from bike_demand.release.deploy import deploy
 from bike_demand.release.promotion import promote_newest
-from bike_demand.release.rollback import GUARD, roll_back
-from bike_demand.store.deployments import Deployments, open_deployments
+from bike_demand.release.rollback import WATCH_ROLLBACK, roll_back
+from bike_demand.store.deployments import Deployments, Emit, open_deployments
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import State
 from bike_demand.store.traffic_split import AB_RATIO_TAG
@@ -25,10 +25,8 @@ from bike_demand.store.traffic_split import AB_RATIO_TAG
 UNIT_LABELS = {"time": "event times", "key": "keys"}
 SAMPLE_RATIO_P_VALUE = 0.001  # a smaller p-value of the sample-ratio test is not chance
 
-Report = Callable[[str], None]
 
-
-def step(settings: Settings, as_of: datetime | None, report: Report, run: StepRunner = call) -> None:
+def step(settings: Settings, as_of: datetime | None, report: Emit, run: StepRunner = call) -> None:
     """Evaluate the watch and the running test, start the next test, and delete old predictions.
 
     `report` receives a line for each result; `run` executes each step. Raises UserError if the store or the
@@ -54,7 +52,7 @@ def step(settings: Settings, as_of: datetime | None, report: Report, run: StepRu
         report("No test or watch is running and no version is queued; nothing to do.")
 
 
-def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report) -> None:
+def stop(settings: Settings, reason: str, as_of: datetime | None, report: Emit) -> None:
     """End the running test without a verdict. Raises UserError if there is none."""
     with open_deployments(settings, as_of, report) as deployments:
         row = deployments.testing()
@@ -76,18 +74,18 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Report
         )
 
 
-def _evaluate_watch(deployments: Deployments, report: Report, run: StepRunner) -> bool:
+def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
     """Evaluate the watch: roll the champion back or end the watch. Returns whether it continues."""
     trial, row = under_watch(deployments), deployments.live()
     if trial is None or row is None:
         return False
     evidence = run(f"watch version {trial.version}", lambda: gather(deployments, trial))
     watch = evidence.model_dump(mode="json")
-    if evidence.verdict == "keep on":
+    if evidence.verdict == "continue":
         report(f"Watching version {trial.version} until {_end(evidence)}: {evidence.reason}.")
         return True
     if evidence.verdict == "roll back":
-        reason = f"{GUARD}: {evidence.reason}"
+        reason = f"{WATCH_ROLLBACK}: {evidence.reason}"
         report(run("roll back", lambda: roll_back(deployments, reason, evidence.now, watch=watch)))
     else:
         reason = f"was watched for {trial.days} days: {evidence.reason}"
@@ -97,14 +95,14 @@ def _evaluate_watch(deployments: Deployments, report: Report, run: StepRunner) -
     return False
 
 
-def _evaluate_test(deployments: Deployments, report: Report, run: StepRunner) -> bool:
+def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
     """Evaluate the running test. Returns whether it continues, or its promotion has to be watched now."""
     trial, row = under_test(deployments), deployments.testing()
     if trial is None or row is None:
         return False
     evidence = run(f"A/B test of version {trial.version}", lambda: gather(deployments, trial))
     name, ab = f"Version {trial.version}", evidence.model_dump(mode="json")
-    if evidence.verdict == "keep on":
+    if evidence.verdict == "continue":
         until = f"until {_end(evidence)}, or up to twice as long with too few outcomes"
         report(f"Testing version {trial.version} against version {trial.against} {until}: {evidence.reason}.")
         return True
@@ -122,7 +120,7 @@ def _evaluate_test(deployments: Deployments, report: Report, run: StepRunner) ->
     return row.is_watched
 
 
-def _supersede_older_queued(deployments: Deployments, report: Report) -> int | None:
+def _supersede_older_queued(deployments: Deployments, report: Emit) -> int | None:
     """The newest queued version; supersedes the older ones."""
     queued = deployments.all(State.QUEUED)
     for row in queued[:-1]:
@@ -132,7 +130,7 @@ def _supersede_older_queued(deployments: Deployments, report: Report) -> int | N
     return queued[-1].version if queued else None
 
 
-def _start(settings: Settings, number: int, as_of: datetime | None, report: Report, run: StepRunner) -> None:
+def _start(settings: Settings, number: int, as_of: datetime | None, report: Emit, run: StepRunner) -> None:
     """Start the test of a queued version; gates that compared it with an earlier champion run again."""
     try:
         deploy(settings, str(number), as_of, report, run=run)
@@ -146,7 +144,7 @@ def _end(evidence: Evidence) -> str:
     return f"{evidence.trial.end:%Y-%m-%d}"
 
 
-def status(settings: Settings, as_of: datetime | None, report: Report) -> None:
+def status(settings: Settings, as_of: datetime | None, report: Emit) -> None:
     """Show the evidence so far without deciding anything. Raises UserError if the database is down."""
     with open_deployments(settings, as_of, report, locked=False, reading=True) as deployments:
         for line in changed_settings(deployments):
@@ -190,7 +188,7 @@ def as_text(evidence: Evidence) -> str:
     else:
         first = f"Version {trial.version} is watched against version {trial.against}, the previous champion"
     lines = [
-        f"{first}, since {trial.began:%Y-%m-%d %H:%M} for {trial.days} days at most.",
+        f"{first}, since {trial.began:%Y-%m-%d %H:%M}, planned for {trial.days} days.",
         f"  rows   {evidence.rows} with an outcome, {evidence.waiting} without",
     ]
     if evidence.days:

@@ -63,7 +63,7 @@ class Gate:
     compares: bool = False
 
 
-def was_not_rolled_back(context: GateContext) -> GateResult:
+def check_history(context: GateContext) -> GateResult:
     """Refuses a version that was rolled back, and one whose model is identical to that of a failed version.
 
     A version rejected in its A/B test may be tried again by its own number: that is a deliberate request.
@@ -78,7 +78,7 @@ def was_not_rolled_back(context: GateContext) -> GateResult:
     return GateResult(False, summary, {"version": failed.version, "became": became, "reason": failed.reason})
 
 
-def is_the_registered_file(context: GateContext) -> GateResult:
+def check_files(context: GateContext) -> GateResult:
     """Compares the run's files with their checksums, and the model's digest with the registered one.
 
     Raises UserError that names the damaged file.
@@ -91,7 +91,7 @@ def is_the_registered_file(context: GateContext) -> GateResult:
     return GateResult(True, f"digest {manifest.version}", evidence)
 
 
-def matches_the_service_schema(context: GateContext) -> GateResult:
+def check_schema(context: GateContext) -> GateResult:
     """Compares types, units, ranges and nullability.
 
     A model with other units would load and predict, but wrongly. Raises UserError if the model needs a
@@ -116,7 +116,7 @@ def matches_the_service_schema(context: GateContext) -> GateResult:
     return GateResult(True, f"{len(manifest.inputs)} inputs and the output agree", evidence)
 
 
-def reproduces_golden_rows(context: GateContext) -> GateResult:
+def check_golden(context: GateContext) -> GateResult:
     """Loads the model here and predicts its golden rows again, as any service does.
 
     Raises UserError if it cannot be loaded, or a prediction differs.

@@ -33,10 +33,10 @@ const duration = value => value == null ? "–" : `${(1000 * value).toLocaleStri
 const SIGNS = { good: "✓", busy: "↻", warn: "!", bad: "✖", none: "…" };
 const TONES = { "data-quality": "warn", "input-drift": "none", "error-drift": "drift", age: "busy", "bad-release": "bad", "no-model": "bad", loop: "bad" };
 
-function drawHeader({ title, environment, as_of, loop_checked_at, links, headline, errors }) {
+function drawHeader({ title, environment, as_of, last_cycle_at, links, headline, errors }) {
   document.title = `${headline.title} · ${title}`;
   show("header", html`<strong>${title}, ${environment}</strong><span>${as_of && dateOf(seconds(as_of), "full")}</span>
-    <span class="soft">${loop_checked_at && `monitored at ${clock(seconds(loop_checked_at))} (local)`}</span>
+    <span class="soft">${last_cycle_at && `monitored at ${clock(seconds(last_cycle_at))} (local)`}</span>
     <nav>${Object.entries({ ...links, API: "docs" }).map(([name, href]) => html`<a href="${href}">${name}</a>`)}</nav>`);
   $("headline").className = `card ${headline.state}`;
   show("headline", html`<div class="sign" aria-hidden="true">${SIGNS[headline.state]}</div>
@@ -51,7 +51,7 @@ function drawTiles({ models: [live, other], live_since, days, reference_error, e
   const now = samples.at(-1), { recent_error, skill } = days.findLast(each => each.recent_error !== null) ?? {};
   show("tiles",
     tile("Champion", live ? `v${live.version}` : "–", "", live_since && `since ${day(live_since)}`,
-      other && `${other.role} v${other.version}, shown for ${percent(other.share)}`),
+      other && `${other.role} v${other.version}, shown for ${percent(other.share)} of requests`),
     tile("Error, 14 days", number(recent_error, error_decimals), recent_error === undefined ? "" : error_unit,
       skill != null && html`<span class="tone ${skill > 0 ? "good" : "bad"}">${percent(Math.abs(skill))}
         ${skill > 0 ? "better" : "worse"} than the baseline</span>`,
@@ -147,8 +147,8 @@ function sample({ generated_at, traffic }) {
 // ---- charts
 
 const probe = document.body.appendChild(document.createElement("i"));
-/** A colour of the style sheet, as a canvas takes it. */
-function colour(name) {
+/** A color of the style sheet, as a canvas takes it. */
+function color(name) {
   probe.style.color = `var(--${name})`;
   return getComputedStyle(probe).color;
 }
@@ -158,7 +158,7 @@ const size = place => ({ width: place.clientWidth, height: Math.min(330, Math.ma
 function chart(id, data, options) {
   const text = JSON.stringify(data), known = charts[id];
   if (!known?.root.isConnected) {
-    const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { show: false } };
+    const axis = { stroke: color("soft"), grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
     const newest = plot => plot.cursor.idx ?? plot.setLegend({ idx: plot.data[1].findLastIndex(each => each !== null) });
     const given = options(), hooks = { setCursor: [newest], ready: [newest], setData: [newest] };
     const axes = given.axes.map(each => ({ ...axis, ...each }));
@@ -169,7 +169,7 @@ function chart(id, data, options) {
   drawn[id] = text;
 }
 
-const line = (label, tone, more = {}) => ({ label, stroke: colour(tone), width: 2, points: { show: plot => plot.data[0].length < 4 },
+const line = (label, tone, more = {}) => ({ label, stroke: color(tone), width: 2, points: { show: plot => plot.data[0].length < 4 },
   value: (_, value) => number(value, more.digits ?? status.error_decimals), ...more });
 const time = (label, text) => ({ label, value: (_, at) => at === null ? "–" : text(at) });
 
@@ -218,7 +218,7 @@ function drawErrors({ days, as_of, live_since, reference_error, error_name, erro
     series: [time("day", at => dateOf(at)),
       line("each day", "model", { width: 1, alpha: .5 }), line("14 days", "model", { width: 3 }),
       line("baseline, 14 days", "baseline", { dash: [6, 5] }), line("reference error", "good", { dash: [2, 4] }),
-      ...MARKS.map(([label, tone, find, thin]) => line(label, tone, { scale: "mark", fill: colour(tone), width: 0, alpha: thin ? 1 : .2,
+      ...MARKS.map(([label, tone, find, thin]) => line(label, tone, { scale: "mark", fill: color(tone), width: 0, alpha: thin ? 1 : .2,
         paths: uPlot.paths.bars({ size: thin ? [.1, 2, 2] : [1] }),
         value: (plot, _, __, place) => place == null ? "–" : find(plot.data[0][place] - DAY / 2).join(", ") || "–" }))],
   }));
@@ -228,7 +228,7 @@ function drawComparisons({ comparisons, as_of }) {
   show("comparisons", comparisons.map(({ kind, version, against, days_planned, mode, share, began, verdict, reason }, place) => html`<section class="card">
     <h2>${kind === "test" ? "A/B test" : "Watch"}: version ${version} against version ${against}
       <small>day ${Math.max(0, Math.floor((seconds(as_of) - seconds(began)) / DAY))} of ${days_planned}${kind === "test"
-        && (mode === "shadow" ? ", never shown" : `, shown for ${percent(share)}`)}</small></h2>
+        && (mode === "shadow" ? ", never shown" : `, shown for ${percent(share)} of requests`)}</small></h2>
     <p><b class="busy tone">${verdict}:</b> ${reason}</p><div id="comparison-${place}"></div></section>`));
   comparisons.forEach(({ kind, days_planned, days, worse }, place) => {
     if (days.every(each => each.ratio === null)) return;
@@ -242,7 +242,7 @@ function drawComparisons({ comparisons, as_of }) {
         y: { range: { min: { soft: .8, mode: 1, hard: 0 }, max: { soft: 1.2, mode: 1, hard: 2 } } },
       },
       axes: [{ size: 30, incrs: [1, 2, 5, 10], values: (_, ticks) => ticks.map(each => `day ${each}`) }, { size: 50 }],
-      bands: [{ series: [2, 3], fill: colour("band") }],
+      bands: [{ series: [2, 3], fill: color("band") }],
       series: [{ label: "day" }, ...[["ratio of errors", "model", { width: 3, points: { show: true } }], ["upper bound", "model", { width: 1 }],
         ["lower bound", "model", { width: 1 }], ["equal", "baseline", { width: 1 }], ["promotion limit", "bad", { width: 1, dash: [5, 4] }],
       ].map(([label, tone, more]) => line(label, tone, { ...more, digits: 2 }))],
@@ -258,7 +258,7 @@ function drawRequestsChart() {
     label: "Requests and failures per second, and the 95th percentile of the latency", scales: { y: scale, ms: scale },
     axes: [{ space: 90, size: 30, values: (_, ticks) => ticks.map(clock) }, { size: 50 },
       { scale: "ms", side: 1, size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(each => `${each} ms`) }],
-    series: [time("time", clock), line("requests/s", "model", { digits: 1, fill: colour("band") }), line("failed/s", "bad", { digits: 1 }),
+    series: [time("time", clock), line("requests/s", "model", { digits: 1, fill: color("band") }), line("failed/s", "bad", { digits: 1 }),
       line("p95, ms", "baseline", { digits: 1, scale: "ms" })],
   }));
 }

@@ -10,11 +10,11 @@ OPEN = sa.text("ended_at IS NULL")
 BEGUN = sa.text("state = 'begun'")
 TABLES = (
     "drift",
-    "days",
-    "facts",
+    "daily_stats",
+    "status_fields",
     "expected_ranges",
     "regression_cases",
-    "actions",
+    "trainings",
     "alerts",
     "incidents",
     "signals",
@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("since", sa.DateTime, nullable=False),
         sa.Column("detected_at", sa.DateTime, nullable=False),
         sa.Column("description", sa.String, nullable=False),
-        sa.Column("done", sa.JSON, nullable=False),
+        sa.Column("responses", sa.JSON, nullable=False),
         sa.Column("ended_at", sa.DateTime),
         sa.Column("cost", sa.JSON),
         sa.Column("regression_case", sa.Integer),
@@ -69,7 +69,7 @@ def upgrade() -> None:
     )
     op.create_index("alerts_by_key", "alerts", ["key", "at"])
     op.create_table(
-        "actions",
+        "trainings",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("signal", sa.Integer),
         sa.Column("reason", sa.String, nullable=False),
@@ -79,7 +79,7 @@ def upgrade() -> None:
         sa.Column("detail", sa.JSON, nullable=False),
     )
     op.create_index(
-        "actions_begun", "actions", ["state"], unique=True, sqlite_where=BEGUN, postgresql_where=BEGUN
+        "trainings_begun", "trainings", ["state"], unique=True, sqlite_where=BEGUN, postgresql_where=BEGUN
     )
     op.create_table(
         "regression_cases",
@@ -98,7 +98,7 @@ def upgrade() -> None:
         sa.Column("by_key", sa.JSON),
     )
     op.create_table(
-        "facts",
+        "status_fields",
         sa.Column("name", sa.String(50), primary_key=True),
         sa.Column("content", sa.JSON, nullable=False),
         sa.Column("as_of", sa.DateTime, nullable=False),
@@ -106,7 +106,7 @@ def upgrade() -> None:
     op.add_column("predictions", sa.Column("replaced", sa.JSON))
     op.add_column("deployments", sa.Column("policy", sa.JSON))
     op.create_table(
-        "days",
+        "daily_stats",
         sa.Column("day", sa.Date, primary_key=True),
         sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("rows", sa.Integer, nullable=False),
@@ -120,9 +120,7 @@ def upgrade() -> None:
         sa.Column("quality", sa.JSON, nullable=False),
     )
     op.create_table(
-        "drift",
-        sa.Column("at", sa.DateTime, primary_key=True),
-        sa.Column("content", sa.JSON, nullable=False),
+        "drift", sa.Column("at", sa.DateTime, primary_key=True), sa.Column("content", sa.JSON, nullable=False)
     )
 
 

@@ -5,27 +5,27 @@ from typing import Any
 
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import past_trainings
-from bike_demand.monitoring.retraining_policy import MONTH, decide_retraining, reference_error
+from bike_demand.monitoring.retraining_policy import MONTH, decide_retraining, reference_of
 from bike_demand.release.ab.evidence import Evidence, gather, under_test, under_watch
 from bike_demand.store import event_log
 
 
-def publish_status_facts(context: Context) -> None:
+def publish_status_fields(context: Context) -> None:
     """Publish these fields of the status document: the live reference error, comparisons, the budget."""
     live = context.deployments.live()
     content = {
         "reference_error": None
         if live is None
-        else reference_error(context.tracking.version(live.version)).error,
+        else reference_of(context.tracking.version(live.version)).error,
         "comparisons": [
             _comparison_json(gather(context.deployments, trial))
             for trial in (under_test(context.deployments), under_watch(context.deployments))
             if trial is not None
         ],
         "budget": _budget(context),
-        "loop_checked_at": datetime.now(UTC).isoformat(),  # wall time, to detect a stopped loop
+        "last_cycle_at": datetime.now(UTC).isoformat(),  # wall time, to detect a stopped loop
     }
-    event_log.publish_facts(context.database, content, context.now)
+    event_log.publish_fields(context.database, content, context.now)
 
 
 def _budget(context: Context) -> dict[str, Any]:

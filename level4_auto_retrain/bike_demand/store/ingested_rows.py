@@ -17,14 +17,14 @@ from bike_demand.data.frames import concat, time_range, to_frame, with_label
 from bike_demand.data.ingested import ingested_months, month_file, read_month, read_rows
 from bike_demand.data.month import month_start, next_month
 from bike_demand.data.quarantine import Quarantine, quarantine_of, without_quarantined
-from bike_demand.data.regression_cases import BadDataCase
-from bike_demand.store import event_log, history
+from bike_demand.data.regression_cases import RegressionCaseContent
+from bike_demand.store import daily_stats, event_log
 from bike_demand.store.database import database_exists, open_database
 
 RESOLUTION = timedelta(seconds=1)  # resolution of event times
 
 
-def gathered_rows(since: datetime | None, until: datetime) -> pd.DataFrame:
+def rows_between(since: datetime | None, until: datetime) -> pd.DataFrame:
     """The ingested rows from `since` (None: the first) to before `until`, ascending; may be empty.
 
     Raises UserError if a file is damaged.
@@ -66,7 +66,7 @@ def detect_bad_rows(settings: Settings, rows: pd.DataFrame) -> Quarantine:
         return quarantine_of(rows, {}, (), settings.quality)
     with closing(open_database(address)) as database:
         first, last = time_range(rows)
-        labels = history.labels(database, first, last + RESOLUTION)
+        labels = daily_stats.labels(database, first, last + RESOLUTION)
         kept, shifts = event_log.regression_cases(database), event_log.level_shifts(database)
-    cases = [BadDataCase.model_validate_json(json.dumps(each.content)) for each in kept]
+    cases = [RegressionCaseContent.model_validate_json(json.dumps(each.content)) for each in kept]
     return quarantine_of(rows, labels, cases, settings.quality, shifts)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bike_demand.core.settings import load_settings
 from bike_demand.loop.context import Context
-from bike_demand.loop.status_facts import publish_status_facts
+from bike_demand.loop.status_fields import publish_status_fields
 from bike_demand.release.ab.step import step
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
@@ -27,13 +27,13 @@ def after_cycle(day: str) -> StatusDocument:
     now = datetime.fromisoformat(day)
     with open_deployments(settings, now, print) as found:
         tracking = found.tracking
-        publish_status_facts(Context(settings, tracking, found.database, found, now, now, print))
+        publish_status_fields(Context(settings, tracking, found.database, found, now, now, print))
     version = tracking.aliases().get(CHAMPION)
     live = None if version is None else LiveModels(load_model(constant(Path("live"), 5.0), str(version)))
     status = status_of(address, live)
     assert status.as_of == now
-    assert status.loop_checked_at is not None
-    assert status.generated_at - status.loop_checked_at < timedelta(minutes=1)
+    assert status.last_cycle_at is not None
+    assert status.generated_at - status.last_cycle_at < timedelta(minutes=1)
     return status
 
 

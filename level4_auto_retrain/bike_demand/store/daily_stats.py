@@ -1,4 +1,4 @@
-"""The daily history: errors and data quality, kept forever, by model version.
+"""Daily statistics: errors and data quality, kept forever, by model version.
 
 The log has every prediction; this has one row per day and version, so that years can be read at once.
 """
@@ -49,7 +49,7 @@ class PredictionRecord:
         return self.other_prediction if self.other_version == version else None
 
 
-def days(database: Database, since: date, until: date, version: int | None = None) -> list[DailyStats]:
+def read_days(database: Database, since: date, until: date, version: int | None = None) -> list[DailyStats]:
     """The stored days from `since` to before `until`, ascending, of a version or of all together (None).
 
     Days without predictions are missing.
