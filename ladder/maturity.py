@@ -116,7 +116,7 @@ def section(number: int) -> str:
 
 def _plain(row: Row) -> str:
     """The text of a row, for a project that knows of no other levels."""
-    return row.says.replace(" than at level 0", " than by mail")
+    return row.says.replace(" than at level 0", " than by email")
 
 
 def readme(each: Level) -> str:

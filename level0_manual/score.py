@@ -1,6 +1,6 @@
 """Score a CSV of weather forecasts: python score.py day.csv predictions.csv"""
 
-# Written from the README.txt of the mail, some weeks after the notebook.
+# Written from the README.txt of the email, some weeks after the notebook.
 import pickle
 import sys
 from collections.abc import Sequence

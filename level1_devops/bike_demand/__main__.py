@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 
 
-def _in_window(as_of: datetime | None) -> datetime | None:
+def _require_plausible(as_of: datetime | None) -> datetime | None:
     from bike_demand.core.problem import MIN_TIME, is_plausible
 
     if as_of is not None and not is_plausible(as_of):
@@ -38,7 +38,7 @@ AsOf = Annotated[
     typer.Option(
         formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
         metavar="DATE",
-        callback=_in_window,
+        callback=_require_plausible,
         help="Use only what was known at this time: rows before it, and labels due by then.",
     ),
 ]
@@ -129,13 +129,13 @@ def problem_draft(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Your table: CSV, .csv.gz or Parquet.")],
     label: Annotated[str, typer.Option(metavar="COLUMN", help="The column to predict.")],
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Event time (default: guessed).")] = None,
-    time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="Time of day, if apart.")] = None,
-    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Identifies rows of equal time.")] = None,
+    time_of_day: Annotated[str | None, typer.Option(metavar="COLUMN", help="Separate time of day.")] = None,
+    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="Separates rows of equal time.")] = None,
     label_delay: Annotated[
-        str | None, typer.Option(metavar="30D", help="Time from the event until its label is known, at most.")
+        str | None, typer.Option(metavar="30D", help="Longest time from the event until its label is known.")
     ] = None,
 ) -> None:
-    """Replace problem/, the feed and data settings by a draft from your own table; the old ones are kept."""
+    """Replace problem/, the feed and data settings with a draft from your own table; keeps the old ones."""
     config = settings.load_settings()
 
     from bike_demand.draft import command, guess

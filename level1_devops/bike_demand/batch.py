@@ -21,7 +21,7 @@ def predict_file(model: OnnxModel, input_file: Path, output_file: Path) -> int:
     try:
         content = input_file.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{input_file}: no such file") from None
+        raise UserError(f"{input_file}: no such file, or it is a folder") from None
     if not output_file.absolute().parent.is_dir():
         raise UserError(f"{output_file.parent}: no such folder; create it first")
     if output_file.exists() and (output_file.is_dir() or output_file.samefile(input_file)):

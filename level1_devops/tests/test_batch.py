@@ -19,7 +19,7 @@ NAMES = ",".join(INPUT_COLUMNS)
 TEXTS = {name for name, value in EXAMPLE.items() if isinstance(value, str)}
 
 
-def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run: Run) -> None:
+def test_batch_predictions_match_the_service(released: Path, run: Run) -> None:
     output = run("predict", "feed/2011-02.csv", "out.csv")
     assert (output.status, output.err) == (0, "")
     model = load_model(released / "state" / "model")
@@ -107,7 +107,7 @@ def test_a_bad_file_does_not_replace_earlier_predictions(released: Path, run: Ru
     ("source", "target", "fragment"),
     [
         ("nothing.csv", "out.csv", "nothing.csv: no such file"),
-        ("feed", "out.csv", "feed: no such file"),
+        ("feed", "out.csv", "feed: no such file, or it is a folder"),
         ("feed/2011-02.csv", "nowhere/out.csv", "nowhere: no such folder"),
         ("feed/2011-02.csv", "feed/2011-02.csv", "would be overwritten"),
         ("feed/2011-02.csv", "feed", "would be overwritten"),

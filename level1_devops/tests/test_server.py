@@ -34,7 +34,7 @@ def test_starts_without_model_and_is_not_ready(project: Path) -> None:
         assert service.client.get("/ready").status_code == 503
 
 
-def test_a_damaged_handoff_keeps_it_from_starting(released: Path, run: Run) -> None:
+def test_service_does_not_start_with_a_damaged_handoff(released: Path, run: Run) -> None:
     (released / "state" / "model" / "model.onnx").write_bytes(b"half")
     assert "(damaged or edited); copy the hand-off again" in run("serve", "--port", 0).refusal()
 

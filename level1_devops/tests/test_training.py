@@ -34,7 +34,7 @@ HANDOFF = Path("state/handoff")
 PARAMS = Params()
 
 
-def test_default_hyperparameters_match_params_yaml(project: Path) -> None:
+def test_empty_params_mean_the_models_defaults(project: Path) -> None:
     assert load_settings(project / "params.yaml").training.params == PARAMS
 
 
@@ -72,7 +72,7 @@ def test_training_keeps_to_one_thread() -> None:
         assert {pool["num_threads"] for pool in pools} == {1}
 
 
-def test_training_writes_a_whole_handoff_and_shows_an_error_on_days_not_seen(project: Path, run: Run) -> None:
+def test_training_writes_a_complete_handoff_and_prints_the_holdout_error(project: Path, run: Run) -> None:
     run("ingest")
     output = run("train")
     assert (output.status, output.err) == (0, "")

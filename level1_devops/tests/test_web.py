@@ -151,6 +151,7 @@ def test_a_trailing_slash_keeps_method_body_and_query() -> None:
     with serve_in_thread(bare_app()) as client:
         assert client.post("/length/", content=b"12345", follow_redirects=True).json() == 5
         assert client.get("/docs/?a=1", follow_redirects=True).url.query == b"a=1"
+        assert client.get("/docs//", follow_redirects=True).status_code == 200
         assert client.get("/nowhere/", follow_redirects=True).status_code == 404
         assert client.get(f"{client.base_url}/elsewhere.example/").headers["location"].startswith("../")
 

@@ -18,11 +18,11 @@ from bike_demand.store.tracking import Tracking
 
 def live_model(settings: Settings) -> OnnxModel:
     """The model that a service started now would use. Raises UserError if there is none."""
-    model, problem = RegistryModels(Tracking(settings)).current()
+    model, reason = RegistryModels(Tracking(settings)).current()
     if model is None:
-        raise UserError(problem or NO_MODEL)
-    if problem is not None:
-        print(f"warning: {problem} (using version {model.version}, the last one live)", file=sys.stderr)
+        raise UserError(reason or NO_MODEL)
+    if reason is not None:
+        print(f"warning: {reason} (using version {model.version}, the last live version)", file=sys.stderr)
     return model
 
 
@@ -35,7 +35,7 @@ def predict_file(model: OnnxModel, input_file: Path, output_file: Path) -> int:
     try:
         content = input_file.read_bytes()
     except (FileNotFoundError, IsADirectoryError):
-        raise UserError(f"{input_file}: no such file") from None
+        raise UserError(f"{input_file}: no such file, or it is a folder") from None
     if not output_file.absolute().parent.is_dir():
         raise UserError(f"{output_file.parent}: no such folder; create it first")
     if output_file.exists() and (output_file.is_dir() or output_file.samefile(input_file)):

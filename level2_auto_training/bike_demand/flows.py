@@ -38,7 +38,7 @@ def _build() -> None:
     create_table_artifact(
         [{"metric": name, "value": round(value, 4)} for name, value in metrics.items()],
         key="metrics",
-        description=f"The holdout model, on the days kept from it. Errors are in {PROBLEM.loss.unit}.",
+        description=f"The holdout model, evaluated on the holdout. Errors are in {PROBLEM.loss.unit}.",
     )
 
 
@@ -52,9 +52,9 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 @flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version."""
-    waits = load_settings().flow.retry_seconds
-    patient = gather.with_options(retries=len(waits), retry_delay_seconds=list(waits))
-    made, new = steps.run(as_of, allow_dirty, patient, validate, build, log_and_register)
+    delays = load_settings().flow.retry_seconds
+    retrying = gather.with_options(retries=len(delays), retry_delay_seconds=list(delays))
+    made, new = steps.run(as_of, allow_dirty, retrying, validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)

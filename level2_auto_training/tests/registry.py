@@ -15,7 +15,7 @@ from tests.feedmaker import MONTHS
 def make_store(params: Path) -> Path:
     """Make the database of the current folder; its path."""
     tracking = Tracking(load_settings(params))
-    with tracking.client(make=True) as client:
+    with tracking.client(create=True) as client:
         tracking.experiment(client, EXPERIMENT)
     return Path(tracking.where)
 

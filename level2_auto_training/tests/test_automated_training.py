@@ -148,7 +148,7 @@ def test_train_prints_location_result_and_next_command(in_trained: Trained) -> N
     assert len(lines) == 4
 
 
-def test_train_writes_only_below_state(in_trained: Trained) -> None:
+def test_train_writes_only_state_and_dvc_files(in_trained: Trained) -> None:
     assert list(in_trained.home.iterdir()) == []
     ignored = git(in_trained.folder, "status", "--porcelain", "--ignored").splitlines()
     reported = {line.removeprefix("!! ") for line in ignored if "__pycache__" not in line}
@@ -169,8 +169,8 @@ def test_a_second_run_with_nothing_changed_does_nothing(in_trained: Trained, run
 @pytest.mark.usefixtures("in_trained")
 def test_dvc_itself_shows_metrics_and_finds_nothing_to_do() -> None:
     metrics = json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
-    loss_with_unit = json.loads(dvc("metrics", "show", "--json"))
-    assert loss_with_unit[""]["data"]["state/run/metrics.json"]["data"] == metrics
+    shown = json.loads(dvc("metrics", "show", "--json"))
+    assert shown[""]["data"]["state/run/metrics.json"]["data"] == metrics
     assert json.loads(dvc("status", "--json")) == {}
     again = dvc("repro")
     for stage in ("validate", "train", "evaluate"):

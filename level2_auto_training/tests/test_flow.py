@@ -99,9 +99,7 @@ def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: st
 
 
 @pytest.mark.slow
-def test_a_feed_that_does_not_answer_is_tried_again_and_one_that_is_wrong_is_not(
-    copy: Path, api: str
-) -> None:
+def test_unreachable_feed_is_retried_but_invalid_feed_is_not(copy: Path, api: str) -> None:
     change_params(copy, retry_seconds="[0, 0]")
     commit(copy)
     with socket.socket() as probe:  # bound, but nobody listens

@@ -48,7 +48,7 @@ def test_only_changed_months_are_ingested(project: Path, run: Run) -> None:
     assert ingested() == published(project / "feed")
 
 
-def test_a_month_that_grows_by_a_day_is_taken(project: Path, run: Run) -> None:
+def test_grown_month_is_ingested_again(project: Path, run: Run) -> None:
     lines = month_lines("2011-03")
     write_month(project / "feed" / "2011-03.csv", lines[:100])
     run("ingest")
@@ -78,9 +78,7 @@ def test_without_its_record_everything_is_gathered_again(project: Path, run: Run
     assert ingested() == published(project / "feed")
 
 
-def test_another_feed_takes_the_place_of_the_first(
-    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_feed_replaces_the_first(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("ingest")
     other = write_feed(project / "other", ["2011-02", "2011-03", "2011-04"], seed=7)
     monkeypatch.setenv("BIKE_FEED", str(other))
@@ -141,9 +139,7 @@ def test_a_month_in_two_formats_is_rejected(project: Path, run: Run) -> None:
 
 
 @pytest.mark.usefixtures("project")
-def test_where_the_definition_of_rows_changes_all_months_are_read_again(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_schema_change_rereads_all_months(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("ingest")
     monkeypatch.setattr("bike_demand.data.ingest.SCHEMA_DIGEST", "another one")
     assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out

@@ -196,7 +196,7 @@ def test_an_attribute_of_another_type_is_rejected_by_name(attribute: str, value:
         replace(PROBLEM, **{attribute: value})
 
 
-def test_the_settings_name_the_problem_where_the_environment_does_not(project: Path) -> None:
+def test_params_yaml_names_the_problem_if_the_environment_does_not(project: Path) -> None:
     (project / "mine.py").write_text("from tests.toy import PROBLEM\n", encoding="utf-8")
     for setting, expected in (("mine", PROBLEM.name), ("bike_demand.problem", problem.PROBLEM.name)):
         (project / "params.yaml").write_text(f"problem: {setting}\n", encoding="utf-8")

@@ -210,6 +210,15 @@ def test_check_changes_nothing(registry: Tracking, run: Run) -> None:
     assert registry.version(2).tags == {}
 
 
+@pytest.mark.parametrize("option", [("--check",), ("--override", "the plant moved")])
+def test_back_is_not_combined_with_other_options(
+    registry: Tracking, run: Run, option: tuple[str, ...]
+) -> None:
+    run("release", 2, "--yes")
+    assert "--back alone" in refused(run("release", "--back", *option))
+    assert live(registry) == 2
+
+
 def test_an_undone_release_makes_the_version_before_live_again(registry: Tracking, run: Run) -> None:
     run("release", 2, "--yes")
     output = run("release", "--back")

@@ -1,9 +1,11 @@
 """The integration test of a model finds what does not work, and passes what does."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.release.checks import failures
 from bike_demand.serving.onnx_model import OnnxModel
 from tests.tiny import constant, network
@@ -20,19 +22,26 @@ def test_a_model_that_cannot_be_loaded_is_the_only_failure(tmp_path: Path) -> No
     assert "checksum mismatch" in output
 
 
-def test_a_model_that_does_not_know_small_from_large_fails(tmp_path: Path) -> None:
+def test_model_failing_behavioral_test_fails(tmp_path: Path) -> None:
     (output,) = failures(constant(tmp_path / "model", 90.0))
     assert output.startswith("Small machines make few pieces. ")
     assert "90.0 pieces by m03" in output
 
 
-def test_a_model_that_lost_its_exponential_fails(tmp_path: Path) -> None:
+def test_model_without_inverse_link_fails(tmp_path: Path) -> None:
     output = failures(constant(tmp_path / "model", 4.0))
     assert any("4.0 pieces by m17" in each for each in output)
 
 
 def test_impossible_numbers_are_found(tmp_path: Path) -> None:
     assert any("90000.0 pieces" in each for each in failures(constant(tmp_path / "model", 90_000.0)))
+
+
+def test_texts_with_commas_and_quotes_match(handoff: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    example = {**PROBLEM.example, "material": 'steel, "cold"\nrolled'}
+    changed = dataclasses.replace(PROBLEM, more_examples={"quoted": example})
+    monkeypatch.setattr("bike_demand.release.checks.PROBLEM", changed)
+    assert failures(handoff) == []
 
 
 def test_a_batch_that_predicts_differently_is_found(handoff: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,8 +211,8 @@ def test_missing_time_of_day_is_reported(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_parquet_that_is_damaged_or_wrong_is_reported_by_row() -> None:
-    assert "damaged, or not Parquet with plain values" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
-    assert "damaged, or not Parquet with plain values" in refusal(PLAIN, "in.parquet")
+    assert "damaged, or has nested columns" in refusal(as_parquet(PLAIN)[:-9], "in.parquet")
+    assert "damaged, or has nested columns" in refusal(PLAIN, "in.parquet")
     output = refusal(
         as_parquet(text_of([LINES[0], LINES[1].replace(LINES[1].split(",")[HEAT], "400")])), "in.parquet"
     )
@@ -246,7 +246,7 @@ def test_all_violations_of_a_file_are_reported_with_line_and_column() -> None:
     assert output[5].startswith("  line 12: amount is 19999, but part_a and part_b add up to")
 
 
-def test_of_many_violations_the_first_are_reported_and_the_total() -> None:
+def test_only_the_first_violations_and_their_total_are_reported() -> None:
     output = refusal(spoilt(*((line, "heat", "hot") for line in range(2, 90)))).splitlines()
     assert output[0] == "in.csv: 88 violations"
     assert len(output) == 1 + MAX_REPORTED + 1

@@ -44,6 +44,12 @@ def test_the_command_finds_a_feed_stale_as_of_a_date(run: Run) -> None:
     assert "stale" in run("validate", "--as-of", "2011-04-05").refusal()
 
 
+@pytest.mark.usefixtures("project")
+def test_date_before_the_first_row_is_rejected(run: Run) -> None:
+    run("ingest")
+    assert "no rows before --as-of" in run("validate", "--as-of", "2011-01-01").refusal()
+
+
 def test_wall_clock_makes_old_feed_stale(project: Path, run: Run) -> None:
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")

@@ -39,8 +39,8 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
 
 def _with_retries(step: Any) -> Any:
     """The task with the retry delays of the settings."""
-    waits = load_settings().flow.retry_seconds
-    return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
+    delays = load_settings().flow.retry_seconds
+    return step.with_options(retries=len(delays), retry_delay_seconds=list(delays))
 
 
 def _run_name() -> str:
@@ -54,7 +54,7 @@ def _build() -> None:
     create_table_artifact(
         [{"metric": name, "value": round(value, 4)} for name, value in metrics.items()],
         key="metrics",
-        description=f"The holdout model, on the days kept from it. Errors are in {PROBLEM.loss.unit}.",
+        description=f"The holdout model, evaluated on the holdout. Errors are in {PROBLEM.loss.unit}.",
     )
 
 

@@ -25,11 +25,11 @@ REFIT = settings.RUN / "refit"
 def validate() -> None:
     """Write the validated period. Raises UserError if the data are not fit for training."""
     from bike_demand.data.ingested import read_rows
-    from bike_demand.data.quality import check, require_fit
+    from bike_demand.data.quality import check, require_no_violations
     from bike_demand.training.gather import read_request
 
-    rows, given = read_rows(settings.DATA), settings.load_settings()
-    require_fit(rows, check(rows, given.quality), given, read_request())
+    rows, config = read_rows(settings.DATA), settings.load_settings()
+    require_no_violations(rows, check(rows, config.quality), config, read_request())
     _write(VALIDATION, _period(rows))
 
 
@@ -44,8 +44,8 @@ def train() -> None:
     from bike_demand.training.export import check_parity, golden_rows, to_onnx
 
     rows = read_labeled_rows(settings.DATA)
-    given = settings.load_settings().training
-    trained = training.train(rows, given)
+    config = settings.load_settings().training
+    trained = training.train(rows, config)
     past = rows[: len(rows) - trained.n_holdout_rows]
     report: dict[str, Any] = {"held_out": _period(rows[len(past) :])}
     for folder, pipeline, learned in (

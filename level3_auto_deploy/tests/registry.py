@@ -19,7 +19,7 @@ from tests.feedmaker import MONTHS
 def make_store(params: Path) -> Path:
     """Make the databases of the current folder; the path of that of runs and models."""
     tracking = Tracking(load_settings(params))
-    with tracking.client(make=True) as client:
+    with tracking.client(create=True) as client:
         tracking.experiment(client, EXPERIMENT)
     open_database(load_settings(params).environments.production.database).close()
     return Path(tracking.where)

@@ -15,7 +15,7 @@ from filelock import FileLock
 from sqlalchemy import select
 
 from bike_demand.__main__ import main
-from bike_demand.core.current import INPUT_COLUMNS, row_identity
+from bike_demand.core.current import INPUT_COLUMNS, identity_fields
 from bike_demand.core.settings import load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
@@ -152,7 +152,7 @@ def test_better_challenger_goes_live_early_and_is_watched(tested: Tracking, run:
         pytest.param("2011-03-05", 10.0, 14.0, id="rejected", marks=pytest.mark.slow),
     ],
 )
-def test_a_step_made_twice_changes_nothing_more(
+def test_repeated_step_changes_nothing(
     tested: Tracking, run: Run, until: str, champion: float, challenger: float
 ) -> None:
     answered(until, champion, challenger)
@@ -257,9 +257,7 @@ def test_reference_time_without_data_uses_outcomes(tested: Tracking, run: Run) -
     assert tested.aliases()[CHAMPION] == 2
 
 
-def test_a_shadow_is_never_shown_and_decided_on_like_any_other(
-    deploy: Deploy, run: Run, project: Path
-) -> None:
+def test_shadow_test_is_decided_but_never_shown(deploy: Deploy, run: Run, project: Path) -> None:
     change_params(project, mode="shadow")
     assert "shadow test" in deploy(2, BEGAN)[0]
     rows = rows_between(BEGAN, "2011-03-05")
@@ -451,7 +449,7 @@ def test_a_database_that_is_away_is_reported_in_one_line(
     assert known(tested) == before
 
 
-def test_a_tag_that_somebody_spoilt_is_written_again(tested: Tracking, run: Run) -> None:
+def test_corrupted_tag_is_rewritten(tested: Tracking, run: Run) -> None:
     before = tested.version(2).tags["ab"]
     tested.tag(2, {"ab": json.dumps({"mode": "ab"})})
     assert run("ab", "step", "--as-of", BEGAN).status == 0
@@ -465,7 +463,7 @@ def test_ab_test_end_to_end_with_real_service(deploy: Deploy, run: Run, project:
     deploy(2, BEGAN)
     rows = [row for row in rows_between(BEGAN, "2011-03-05") if row.amount > 100]
     asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
-    outcomes = [row_identity(row) | {"amount": row.amount} for row in rows]
+    outcomes = [identity_fields(row) | {"amount": row.amount} for row in rows]
     with running(project) as service:
         answers = service.client.post("/predict", json=asked).raise_for_status().json()
         assert {each["variant"] for each in answers} == {"champion", "challenger"}

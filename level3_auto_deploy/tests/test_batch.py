@@ -21,7 +21,7 @@ TEXTS = {name for name, value in EXAMPLE.items() if isinstance(value, str)}
 
 
 @pytest.mark.slow
-def test_a_month_of_the_feed_is_scored_like_the_service_does(released: Path, run: Run, handoff: Path) -> None:
+def test_batch_predictions_match_the_service(released: Path, run: Run, handoff: Path) -> None:
     output = run("predict", "feed/2011-02.csv", "out.csv")
     assert (output.status, output.err) == (0, "")
     model = load_model(handoff, "1")
@@ -110,7 +110,7 @@ def test_a_bad_file_does_not_replace_earlier_predictions(released: Path, run: Ru
     ("source", "target", "fragment"),
     [
         ("nothing.csv", "out.csv", "nothing.csv: no such file"),
-        ("feed", "out.csv", "feed: no such file"),
+        ("feed", "out.csv", "feed: no such file, or it is a folder"),
         ("feed/2011-02.csv", "nowhere/out.csv", "nowhere: no such folder"),
         ("feed/2011-02.csv", "feed/2011-02.csv", "would be overwritten"),
         ("feed/2011-02.csv", "feed", "would be overwritten"),
@@ -141,5 +141,5 @@ def test_predict_warns_and_uses_last_live_version_without_registry(released: Pat
     output = run("predict", "feed/2011-02.csv", "out.csv")
     assert output.status == 0
     assert output.err.startswith("warning: ")
-    assert "using version 1, the last one live" in output.err
+    assert "using version 1, the last live version" in output.err
     assert (released / "out.csv").read_bytes() == before

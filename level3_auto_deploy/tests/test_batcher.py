@@ -97,7 +97,7 @@ def test_a_row_on_which_the_challenger_fails_sends_no_other_request_to_the_champ
     assert failures == [("2", 1)]
 
 
-def test_a_request_keeps_the_models_that_it_met() -> None:
+def test_request_uses_models_live_on_arrival() -> None:
     models: list[Any] = [Echo("1"), Echo("2")]
     before, after = map(LiveModels, models)
     found, _ = predict((before, request(10)), (after, request(10)), (after, request(20)))

@@ -218,14 +218,14 @@ def test_queued_version_starts_its_test_when_free(live: Tracking, handoffs: tupl
 
 
 @pytest.mark.usefixtures("live")
-def test_what_is_live_or_under_test_stays_as_it_is(run: Run) -> None:
+def test_deploying_live_or_testing_version_changes_nothing(run: Run) -> None:
     assert run("deploy", 1).out == "Version 1 is live already; nothing was changed.\n"
     deployed(2)
     output = run("deploy", "latest")
     assert (output.status, output.out) == (0, "Version 2 is already being tested; nothing was changed.\n")
 
 
-def test_a_shadow_is_announced_to_the_service_as_such(live: Tracking, tmp_path: Path) -> None:
+def test_shadow_mode_is_written_to_the_tag(live: Tracking, tmp_path: Path) -> None:
     params = tmp_path / "params.yaml"
     params.write_text(
         params.read_text(encoding="utf-8").replace("mode: ab", "mode: shadow"), encoding="utf-8"

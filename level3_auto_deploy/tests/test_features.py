@@ -56,7 +56,7 @@ def test_null_becomes_nan() -> None:
     assert math.isnan(to_tensors(to_columns([row]))[TENSOR_NAME][0, NUMERIC_FEATURES.index("moisture")])
 
 
-def test_no_rows_make_an_empty_table() -> None:
+def test_empty_input_gives_an_empty_matrix() -> None:
     assert to_tensors(to_columns([]))[TENSOR_NAME].shape == (0, 9)
 
 

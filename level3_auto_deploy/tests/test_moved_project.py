@@ -100,7 +100,7 @@ def test_a_project_that_moved_without_its_files_says_so_before_anything_is_writt
         shutil.copy(name, new / name)
     before, database = contents(old), addresses(old / "state" / "mlflow.db")
     with chdir(new):
-        with pytest.raises(UserError, match="moved here without the files") as refused:
+        with pytest.raises(UserError, match="project moved without the files") as refused:
             log()
         assert f"copy {old / ARTIFACTS} to {new / ARTIFACTS}" in str(refused.value)
         assert addresses(Path("state") / "mlflow.db") == database

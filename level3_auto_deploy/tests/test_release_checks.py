@@ -1,5 +1,6 @@
 """The integration test of a version finds what does not work, and passes what does."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -8,6 +9,7 @@ import onnx
 import pytest
 from onnx import helper
 
+from bike_demand.core.current import PROBLEM
 from bike_demand.data.model_inputs import FEATURES
 from bike_demand.release.checks import failures
 from bike_demand.serving.app import create_app
@@ -53,15 +55,24 @@ def test_a_service_that_cannot_take_outcomes_fails(handoff: Path, found: Failure
     assert output.startswith("an outcome gets status 503: ")
 
 
-def test_a_model_that_does_not_know_small_from_large_fails(tmp_path: Path, found: Failures) -> None:
+def test_model_failing_behavioral_test_fails(tmp_path: Path, found: Failures) -> None:
     (output,) = found(constant(tmp_path / "model", 90.0))
     assert output.startswith("Small machines make few pieces. ")
     assert "90.0 pieces by m03" in output
 
 
-def test_a_model_that_lost_its_exponential_fails(tmp_path: Path, found: Failures) -> None:
+def test_model_without_inverse_link_fails(tmp_path: Path, found: Failures) -> None:
     output = found(constant(tmp_path / "model", 4.0))
     assert any("4.0 pieces by m17" in each for each in output)
+
+
+def test_texts_with_commas_and_quotes_match(
+    handoff: Path, found: Failures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    example = {**PROBLEM.example, "material": 'steel, "cold"\nrolled'}
+    changed = dataclasses.replace(PROBLEM, more_examples={"quoted": example})
+    monkeypatch.setattr("bike_demand.release.checks.PROBLEM", changed)
+    assert found(handoff) == []
 
 
 def test_impossible_numbers_are_found(tmp_path: Path, found: Failures) -> None:

@@ -128,7 +128,7 @@ def test_every_module_says_what_it_is_for() -> None:
         assert ast.get_docstring(tree), name
 
 
-def test_no_module_name_and_no_public_class_name_stands_twice() -> None:
+def test_module_and_public_class_names_are_unique() -> None:
     # A problem is somebody else's, and may call its parts what it likes.
     left_out = ("bike_demand.problem", "bike_demand.store.migrations")
     own = {name: tree for name, tree in TREES.items() if not name.startswith(left_out)}

@@ -158,7 +158,7 @@ def test_a_run_that_was_cut_off_stays_there_as_failed(tracking: Tracking) -> Non
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
 
 
-def test_a_damaged_handoff_is_not_put_on_record(untouched: Tracking) -> None:
+def test_damaged_handoff_is_not_logged_or_registered(untouched: Tracking) -> None:
     (constant(Path("made") / "5.0", 5.0) / "model.json").write_bytes(b"{}")
     with pytest.raises(UserError, match="damaged or edited"):
         untouched.log_run("x", params={}, metrics={}, dataset=DATASET, tags={}, model=Path("made") / "5.0")
@@ -179,7 +179,7 @@ def test_a_version_is_linked_to_its_run_its_holdout_model_and_its_file(tracking:
     assert tracking.champion() is None
 
 
-def test_a_version_whose_registration_was_cut_off_counts_for_nothing(tracking: Tracking) -> None:
+def test_incompletely_registered_version_is_ignored(tracking: Tracking) -> None:
     version = registered(tracking, 2)
     client_of(tracking).create_model_version("toy", "file:///nowhere", version.run_id)
     assert [each.number for each in tracking.versions()] == [1, 2]

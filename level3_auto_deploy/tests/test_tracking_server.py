@@ -170,7 +170,7 @@ def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Ser
         context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
         page.goto(f"{server.url}/#/experiments/1/runs")
-        for name in ("final 2011-03-01", "holdout 2011-02-22"):
+        for name in ("refit 2011-03-01", "holdout 2011-02-22"):
             expect(page.get_by_text(name, exact=True).first).to_be_visible()
         page.goto(f"{server.url}/#/experiments/1/runs/{version.run_id}")
         for shown in (

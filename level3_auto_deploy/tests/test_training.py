@@ -57,7 +57,7 @@ def refusal(stage: Stage) -> str:
     return output
 
 
-def test_default_hyperparameters_match_params_yaml(project: Path) -> None:
+def test_empty_params_mean_the_models_defaults(project: Path) -> None:
     assert load_settings(project / "params.yaml").training.params == PARAMS
 
 

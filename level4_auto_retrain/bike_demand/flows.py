@@ -46,8 +46,8 @@ def _is_unreachable(_task: Any, _run: Any, state: Any) -> bool:
 
 def _with_retries(step: Any) -> Any:
     """The task with the retry delays of the settings."""
-    waits = load_settings().flow.retry_seconds
-    return step.with_options(retries=len(waits), retry_delay_seconds=list(waits))
+    delays = load_settings().flow.retry_seconds
+    return step.with_options(retries=len(delays), retry_delay_seconds=list(delays))
 
 
 def _run_name() -> str:

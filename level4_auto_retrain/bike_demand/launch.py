@@ -17,7 +17,7 @@ from bike_demand.core.settings import STATE, Flow, Settings, load_settings
 if TYPE_CHECKING:
     from bike_demand.training.record import TrainingResult
 
-VARIABLE = "PREFECT_API_URL"
+API_VARIABLE = "PREFECT_API_URL"
 TIMEOUT_SECONDS = 2.0
 DEPLOY_DEPLOYMENT = "deploy/automatic"  # Prefect deployments, in prefect.yaml
 LOOP_DEPLOYMENT = "monitoring-cycle/loop"
@@ -42,7 +42,7 @@ def train(
     os.environ.setdefault("PREFECT_HOME", str(home))
     # The flow's log is on the server; on this terminal it would bury the one-line error.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with environment_with({VARIABLE: server}):
+    with environment_with({API_VARIABLE: server}):
         from bike_demand import flows
 
         return flows.train(as_of, allow_dirty)
@@ -103,7 +103,7 @@ def find_server(settings: Flow) -> str | None:
     params.yaml; another program at the address from params.yaml is ignored. Raises UserError if there is no
     Prefect server at PREFECT_API_URL, or one of another version.
     """
-    configured = os.environ.get(VARIABLE)
+    configured = os.environ.get(API_VARIABLE)
     address = (configured or settings.api).rstrip("/")
     if not address:
         return None
@@ -116,12 +116,12 @@ def find_server(settings: Flow) -> str | None:
             return None
         why = getattr(error, "reason", error)
         raise UserError(
-            f"{VARIABLE} is {address}, but no Prefect server responds there ({why}); start it, or unset"
-            f" {VARIABLE}"
+            f"{API_VARIABLE} is {address}, but no Prefect server responds there ({why}); start it, or unset"
+            f" {API_VARIABLE}"
         ) from None
     client_version = version("prefect")
     if server_version is not None and server_version.split(".")[:2] != client_version.split(".")[:2]:
-        where = VARIABLE if configured else "flow.api in params.yaml"
+        where = API_VARIABLE if configured else "flow.api in params.yaml"
         raise UserError(
             f"the server at {address} runs Prefect {server_version}, this project Prefect {client_version};"
             f" start one of that version, or change {where}"

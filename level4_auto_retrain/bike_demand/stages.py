@@ -51,9 +51,9 @@ def train() -> None:
     loaded = settings.load_settings()
     # The gates need `deploy.min_rows` fresh rows.
     days = holdout_days(rows, quarantine, loaded.training.holdout_days, loaded.deploy.min_rows)
-    given = loaded.training.model_copy(update={"holdout_days": days})
-    rows, shifts = rescale_labels(rows, quarantine.level_shifts, given)
-    trained = training.train(rows, given)
+    config = loaded.training.model_copy(update={"holdout_days": days})
+    rows, shifts = rescale_labels(rows, quarantine.level_shifts, config)
+    trained = training.train(rows, config)
     past = rows[: len(rows) - trained.n_holdout_rows]
     report: dict[str, Any] = {
         "held_out": _period(rows[len(past) :]),

@@ -15,7 +15,7 @@ from bike_demand.store.tables import Alert, DailyStats, Deployment, Kind, State,
 FIRST = date(2011, 10, 1)
 DAYS = 100
 NOW = datetime(2012, 1, 9)
-ERROR, BASELINE = 30.0, 50.0  # mean errors, pieces an hour
+ERROR, BASELINE = 30.0, 50.0  # mean errors, in pieces a day
 BAD_QUALITY = {"heat": {"units": 24}}
 
 
@@ -104,7 +104,7 @@ def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[
         body = {
             "summary": "It predicts 37 % too little.",
             "evidence": {"rows": 96},
-            "done": "Version 2 is trained.",
+            "response": "Version 2 is trained.",
             "suggestion": "Nothing has to be done.",
         }
         drifts = Alert("error", at(43), "Model error has increased", body, {"log": None})

@@ -122,7 +122,7 @@ def test_assignment_is_the_same_in_lists_and_repeats(
 
 
 @pytest.mark.parametrize("role", ["shadow", "previous"])
-def test_a_shadow_and_the_version_before_answer_too_but_are_never_shown(
+def test_shadow_and_previous_predict_but_are_never_shown(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path, role: Role
 ) -> None:
     answers, logged, _ = ask(live_of(models, role), tmp_path, ROWS, ROWS[0])
@@ -157,7 +157,7 @@ def test_a_live_model_that_gives_no_number_is_reported_and_not_logged(
     assert "version 1 returned NaN or infinity" in response.json()["detail"]
 
 
-def test_the_model_page_names_both(models: tuple[OnnxModel, OnnxModel]) -> None:
+def test_model_route_names_both_versions(models: tuple[OnnxModel, OnnxModel]) -> None:
     holder = ModelHolder()
     holder.live = live_of(models, "challenger", 0.25)
     with serve_in_thread(create_app(holder)) as client:

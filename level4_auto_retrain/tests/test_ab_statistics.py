@@ -115,7 +115,7 @@ def test_error_rates_hold_for_dissimilar_models() -> None:
     assert (value == ABVerdict.PROMOTE).mean() >= 0.95
 
 
-def test_a_t_test_repeated_each_day_would_break_them() -> None:
+def test_repeated_t_test_exceeds_error_rates() -> None:
     found = rates(t_test_each_day, "retrained", "retrained")
     print("\nt-test: " + "; ".join(f"{what}: {share:.1%}" for what, share in found.items()))
     assert found["equal, rejected before day 14"] > 0.1

@@ -187,7 +187,9 @@ def test_worker_without_model_is_critical(address: str) -> None:
     assert headline(status_of(address, None, "the registry is away")) == ("bad", "No model is loaded")
 
 
-def test_without_its_database_the_document_says_so(tmp_path: Path, address: str, live: LiveModels) -> None:
+def test_unreadable_database_is_reported_and_recovered_from(
+    tmp_path: Path, address: str, live: LiveModels
+) -> None:
     fill_database(address)
     file, aside = tmp_path / "log.db", tmp_path / "aside"
     with closing(reporter(address)) as made:

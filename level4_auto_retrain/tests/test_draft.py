@@ -196,7 +196,7 @@ def test_dates_and_a_time_of_day_become_one_event_time(
     assert "Hour" not in [each.original for each in found.inputs]
 
 
-def test_what_may_be_an_hour_of_the_day_is_named_with_the_option(tmp_path: Path) -> None:
+def test_possible_hour_column_is_reported_with_its_option(tmp_path: Path) -> None:
     found = drafted(hourly(tmp_path, "number", "period"))
     assert [each.name for each in found.keys] == ["period"]
     assert any("--time-of-day period" in note for note in found.notes)
@@ -279,7 +279,7 @@ def test_names_become_identifiers_and_stay_different() -> None:
         ("\0\1\2", "UTF-16"),
     ],
 )
-def test_what_cannot_be_drafted_from_is_rejected_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_unusable_table_is_rejected_in_one_line(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "table.csv"
     file.write_text(text, encoding="utf-8")
     with pytest.raises(UserError) as refused:

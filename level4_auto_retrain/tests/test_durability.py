@@ -177,7 +177,7 @@ def test_what_was_answered_before_the_end_is_in_the_log(released: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_test_environment_has_its_own_versions_database_and_copies(released: Path) -> None:
+def test_test_environment_has_its_own_versions_database_and_model_cache(released: Path) -> None:
     tracking = Tracking(load_settings())
     version = register(constant(released / "made", 5.0), tracking=tracking)
     tracking.set_alias("candidate", version.number, {"deployment": "d"})

@@ -7,10 +7,21 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from bike_demand.core.current import Row
 from bike_demand.data.frames import concat, input_columns
-from bike_demand.training.evaluate import beats_mean, by_slice, by_week, draw, evaluate, predict, save_plots
+from bike_demand.training.evaluate import (
+    HELD_OUT_COLOR,
+    TRAINED_COLOR,
+    beats_mean,
+    by_slice,
+    by_week,
+    draw,
+    evaluate,
+    predict,
+    save_plots,
+)
 from tests.ingested import frame
 from tests.toy import MACHINES
 from tests.tree import contents
@@ -90,6 +101,17 @@ def test_a_handoff_predicts_like_the_service(handoff: Path) -> None:
     np.testing.assert_allclose(
         answers, load_model(handoff).predict_columns(input_columns(HELD_OUT)), atol=0.01
     )
+
+
+def test_week_without_training_rows_is_drawn_as_holdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = concat([PAST, HELD_OUT])
+    past, late = rows[:48], rows[72:]  # the first day of the holdout has no rows
+    figure = draw(past, late, np.full(len(past) + len(late), 35.0))["error_by_week.svg"]
+    bars = figure.axes[0].patches[:2]
+    assert [bar.get_facecolor() for bar in bars] == [to_rgba(TRAINED_COLOR), to_rgba(HELD_OUT_COLOR)]
 
 
 def test_plots_are_whole_need_no_network_and_are_the_same_each_time(

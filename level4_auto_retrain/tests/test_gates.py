@@ -316,7 +316,7 @@ def test_a_version_that_the_service_does_not_take_is_stopped(
     assert output.endswith(": it serves version 1")
 
 
-def test_a_proxy_of_the_network_is_not_asked_for_the_service(
+def test_gate_bypasses_network_proxy(
     case: GateContext, handoffs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy"):
@@ -574,7 +574,7 @@ def test_a_version_that_is_better_on_the_whole_but_bad_in_one_slice_is_stopped(
     assert [each["slice"] for each in found if each.get("bound", -1) > 0][:1] == ["small machines"]
 
 
-def test_the_bound_of_a_slice_is_as_sure_as_stated_although_rows_of_a_day_err_alike() -> None:
+def test_slice_bound_keeps_confidence_with_correlated_rows() -> None:
     rng = np.random.default_rng(7)
     days, hours, runs = 14, 24, 2000
     times = np.datetime64("2011-03-01T00") + np.arange(days * hours)

@@ -58,9 +58,7 @@ def test_without_an_index_a_gap_is_found(project: Path, run: Run, web: ServerBeh
     assert "2011-02 is missing" in run("ingest").refusal()
 
 
-def test_without_an_index_it_is_said_where_the_search_began(
-    project: Path, run: Run, web: ServerBehavior
-) -> None:
+def test_missing_feed_error_names_first_month(project: Path, run: Run, web: ServerBehavior) -> None:
     web.index = False
     write_feed(project / "feed", [])
     for month in MONTHS:
@@ -68,9 +66,7 @@ def test_without_an_index_it_is_said_where_the_search_began(
     assert "searched from first_month = 2011-01" in run("ingest").refusal()
 
 
-def test_a_server_that_fails_for_a_moment_is_asked_again(
-    project: Path, run: Run, web: ServerBehavior
-) -> None:
+def test_transient_server_error_is_retried(project: Path, run: Run, web: ServerBehavior) -> None:
     web.failures = 2
     assert run("ingest").status == 0
     assert ingested() == rows_in(project / "feed")

@@ -160,7 +160,7 @@ def test_the_environment_says_where_the_keys_lie(
 
 
 @pytest.mark.parametrize(("name", "message"), [("planning", "has a key already"), ("a b", "give up to 64")])
-def test_a_name_that_is_taken_or_none_is_refused(project: Path, run: Run, name: str, message: str) -> None:
+def test_duplicate_or_invalid_name_is_refused(project: Path, run: Run, name: str, message: str) -> None:
     run("key", "planning")
     before = (project / "state" / "keys.yaml").read_bytes()
     assert message in run("key", name).refusal()

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from bike_demand.core.current import INPUT_COLUMNS, Row, RowId, row_id, row_identity
+from bike_demand.core.current import INPUT_COLUMNS, Row, RowId, identity_fields, row_id
 from bike_demand.core.settings import load_settings
 from bike_demand.data.table import read_month_file
 from bike_demand.store import event_log, queries
@@ -154,7 +154,7 @@ class Life:
             for row in rows:
                 body = row.model_dump(mode="json", include=set(INPUT_COLUMNS))
                 assert client.post("/predict", json=body, timeout=20).status_code == 200
-            reported = [row_identity(row) | {"amount": row.amount} for row in rows]
+            reported = [identity_fields(row) | {"amount": row.amount} for row in rows]
             assert client.post("/outcomes", json=reported, timeout=20).status_code == 200
         self.acknowledged |= {row_id(row): row.amount for row in rows}
 

@@ -81,7 +81,7 @@ def test_loop_continues_without_the_run_of_the_champion(tracking: Tracking, run:
 
 
 @pytest.mark.slow
-def test_a_training_whose_version_was_deleted_says_so(
+def test_deletion_of_a_version_is_recorded_in_its_training(
     tracking: Tracking,
     run: Run,
     database: Database,  # noqa: F811

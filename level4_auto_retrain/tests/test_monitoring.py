@@ -388,6 +388,6 @@ def test_monitor_json_is_complete(database: Database, run: Run) -> None:
     )
 
 
-def test_the_command_says_what_to_do_where_nothing_was_gathered(project: Path, run: Run) -> None:
+def test_monitor_without_ingested_data_suggests_ingest(project: Path, run: Run) -> None:
     assert "run `python -m bike_demand ingest`" in run("monitor").refusal()
     assert project.is_dir()

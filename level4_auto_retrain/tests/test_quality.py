@@ -22,7 +22,7 @@ from bike_demand.data.quality import (
     check_inputs,
     check_level,
     check_stale,
-    require_fit,
+    require_no_violations,
 )
 from tests.conftest import ROOT
 from tests.corrupted import Change, changed, corrupt, fahrenheit, feed_rows, no_moisture, times_four, without
@@ -79,11 +79,11 @@ def bad_feed(rule: str) -> tuple[list[Row], datetime]:
 def test_each_rule_stops_bad_data_and_lets_them_pass_when_it_is_off(project: Path, rule: str) -> None:
     rows, now = bad_feed(rule)
     with pytest.raises(UserError, match="not fit for training") as refused:
-        require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), now)
+        require_no_violations(frame(rows), check(frame(rows), RULES), with_rules(RULES), now)
     assert "2011-03-" in str(refused.value)
     report = project / "state" / "reports" / "validation.json"
     assert report.exists()
-    require_fit(frame(rows), check(frame(rows), off(rule)), with_rules(off(rule)), now)
+    require_no_violations(frame(rows), check(frame(rows), off(rule)), with_rules(off(rule)), now)
     assert not report.exists()
 
 
@@ -96,7 +96,7 @@ def test_params_yaml_switches_a_rule_off_by_name(tmp_path: Path, word: str) -> N
     assert load_settings(path).quality.nulls is None
 
 
-def test_what_presumes_a_steady_level_is_off_unless_asked_for() -> None:
+def test_level_rule_is_off_by_default() -> None:
     assert load_settings(ROOT / "params.yaml").quality.level is None
     closed = corrupt(ROWS, "2011-03-10", "2011-03-14", lambda row: changed(row, amount=0))
     assert check(frame(closed), load_settings(ROOT / "params.yaml").quality) == []
@@ -239,7 +239,7 @@ def test_a_feed_is_stale_by_the_age_of_its_last_row(hours: int, broken: bool) ->
 
 
 @pytest.mark.parametrize(("days", "broken"), [(31, False), (48, True)])
-def test_events_are_stale_when_their_pause_is_longer_than_usual_by_far(
+def test_irregular_events_are_stale_after_an_unusually_long_pause(
     monkeypatch: pytest.MonkeyPatch, days: int, broken: bool
 ) -> None:
     monkeypatch.setattr(quality, "CADENCE", None)
@@ -278,13 +278,15 @@ def test_a_level_is_judged_by_the_keys_that_a_day_has() -> None:
 def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: Path) -> None:
     rows = without(corrupt(ROWS, "2011-03-20", "2011-03-22", fahrenheit), "2011-03-25", "2011-03-28", every=2)
     with pytest.raises(UserError) as refused:
-        require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), END + timedelta(days=9))
+        require_no_violations(
+            frame(rows), check(frame(rows), RULES), with_rules(RULES), END + timedelta(days=9)
+        )
     for word in ("heat", "core_heat", "missing", "stale"):
         assert word in str(refused.value)
     old = ROWS[-1].begins - RECENT
     rows = corrupt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
     assert check(frame(rows), RULES)
-    require_fit(frame(rows), check(frame(rows), RULES), with_rules(RULES), END)
+    require_no_violations(frame(rows), check(frame(rows), RULES), with_rules(RULES), END)
     assert not (project / "state" / "reports" / "validation.json").exists()
 
 
@@ -316,7 +318,7 @@ def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last()
     assert not [each for each in check_inputs(rows, off("texts")) if each.rule == "texts"]
 
 
-def test_a_new_value_now_and_then_or_in_each_row_is_none() -> None:
+def test_occasional_or_ubiquitous_new_values_are_no_violation() -> None:
     rows = with_texts("2011-03-10", "2011-03-10", MACHINES[12:16])
     assert (rows["material"] == "stahl").sum() == 1
     assert not [each for each in check_inputs(rows, RULES) if each.rule == "texts"]

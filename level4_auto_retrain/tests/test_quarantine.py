@@ -74,7 +74,7 @@ def left_of(rows: Sequence[Row]) -> list[Row]:
 
 
 def error(rows: Sequence[Row]) -> float:
-    """How far a model that learned from these rows is off in the first days of March, in pieces a day."""
+    """The mean error, in pieces a day, from 18 March on, of a model trained on these rows."""
     model = fit(frame(rows), SETTINGS.training.params, SETTINGS.training.half_life_days)
     judged = [row for row in ROWS if row.begins >= datetime(2011, 3, 18)]
     answers = model.predict(features_of(frame(judged)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from bike_demand.core.current import INPUT_COLUMNS, Row, row_identity
+from bike_demand.core.current import INPUT_COLUMNS, Row, identity_fields
 from bike_demand.data.month import iso
 from tests.conftest import Run
 from tests.feedmaker import HEADER, month_lines, write_month
@@ -43,7 +43,7 @@ def replay(application: httpx.Client, story: list[Row], first: str, end: str) ->
     rows = [row for row in story if first <= iso(row.begins) < end]
     asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
     answers = application.post("/predict", json=asked).raise_for_status().json()
-    outcomes = [row_identity(row) | {"amount": row.amount} for row in rows]
+    outcomes = [identity_fields(row) | {"amount": row.amount} for row in rows]
     application.post("/outcomes", json=outcomes).raise_for_status()
     return {answer["variant"] for answer in answers}
 

@@ -610,7 +610,7 @@ def test_the_scoring_script_is_versioned_and_a_test_before_each_release_finds_it
         run_command("python -m bike_demand release 1 --yes", folder)
     # The level's own tests say the same, and run before each change is merged.
     own = (folder / "tests" / "test_batch.py").read_text(encoding="utf-8")
-    assert "def test_a_month_of_the_feed_is_scored_like_the_service_does(" in own
+    assert "def test_batch_predictions_match_the_service(" in own
     assert own_tests_run(folder)
 
 

@@ -1063,7 +1063,7 @@ def test_the_scoring_script_is_versioned_and_off_by_one_it_lets_no_version_pass(
     ):
         miscounting.result()
     own = (folder / "tests" / "test_batch.py").read_text(encoding="utf-8")
-    assert "def test_a_month_of_the_feed_is_scored_like_the_service_does(" in own
+    assert "def test_batch_predictions_match_the_service(" in own
     assert own_tests_run(folder)
 
 

@@ -297,7 +297,7 @@ TEN = (
     Edit("files that are not wanted", _delete, lacks("tests/test_ingest_remote.py", ".github/CODEOWNERS")),
 )
 
-# ---- what people change in a notebook, a mail and a script
+# ---- what people change in a notebook, an email and a script
 
 
 def _appended(name: str, text: str) -> Edit:

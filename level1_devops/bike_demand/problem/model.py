@@ -21,7 +21,7 @@ class Params(BaseModel):
 
 
 def build_model(params: Params) -> "Pipeline":
-    """The model before fitting. Counts are never negative and vary with their mean: hence Poisson loss."""
+    """The model before fitting. Poisson loss, because the variance of counts grows with their mean."""
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.pipeline import Pipeline
 

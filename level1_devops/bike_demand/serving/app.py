@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic_core import to_json
 
-from bike_demand.core.current import RowIdentity, row_identity
+from bike_demand.core.current import IdentityFields, identity_fields
 from bike_demand.core.settings import MODEL, load_settings
 from bike_demand.handoff import Manifest
 from bike_demand.serving import docs
@@ -15,7 +15,7 @@ from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 
 
-class Prediction(RowIdentity):  # type: ignore[misc]
+class Prediction(IdentityFields):  # type: ignore[misc]
     """The prediction for one row."""
 
     prediction: float
@@ -44,7 +44,7 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
         current = live_model()
         rows, is_list = parse_rows(await read_body(request))
         content = [
-            {**row_identity(row), "prediction": prediction, "model_version": current.version}
+            {**identity_fields(row), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
         return Response(to_json(content if is_list else content[0]), media_type="application/json")

@@ -11,7 +11,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 PREDICT = (
     f"Takes one row and returns one prediction, or takes a list of 1 to {MAX_ROWS} rows and returns a list in"
-    f" the same order. `prediction`: {PROBLEM.unit}, plausibly {MIN_PREDICTION:g} to {MAX_PREDICTION:g}."
+    f" the same order. `prediction`: {PROBLEM.unit}, from {MIN_PREDICTION:g} to {MAX_PREDICTION:g}."
 )
 
 

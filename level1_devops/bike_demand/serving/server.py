@@ -15,6 +15,6 @@ def serve(host: str, port: int, workers: int, folder: Path) -> None:
     """
     model = load_model_if_present(folder)  # reports a damaged model once, not once per worker
     with contextlib.closing(bind(host, port)) as listener:
-        state = f"model {model.version}" if model else f"503, {no_model_message(folder)}"
+        state = f"model {model.version}" if model else f"not ready, {no_model_message(folder)}"
         print(f"Serving {address_of(host, listener)}: {state}", flush=True)
         run("bike_demand.serving.app:create_live_app", listener, workers, load_settings().serving)

@@ -164,7 +164,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
     path = request.url.path
     if path != "/" and path.endswith("/"):
         query = f"?{request.url.query}" if request.url.query else ""
-        return RedirectResponse(f"../{path.rstrip('/').rpartition('/')[2]}{query}")
+        return RedirectResponse(f"../{path[:-1].rpartition('/')[2]}{query}")
     return await http_exception_handler(request, error)
 
 

@@ -39,14 +39,14 @@ FEED, LABEL_SUBJECT = "feed", "label"  # subjects of violations that are not abo
 RECENT = 35 * DAY  # older violations are not reported again: an earlier training checked those rows
 WEEK_DAYS = 7
 LIMIT_GROWTH = 1 / 12  # how much the allowed change grows per day without a plausible value
-MIN_BAD = 3  # per day, for `nulls` and `texts`
+MIN_BAD = 3  # fewer bad rows in a day are ignored, by `nulls` and `texts`
 LEVEL_DAYS = 14  # before the day that the rule `level` checks
-FEW = 14  # rows: a fraction of fewer is noise, so several days are checked together
+MIN_ROWS = 14  # with fewer rows a share is noise, so several days are checked together
 RETIRED_AFTER = 35 * DAY  # without rows, a key is retired, and its rows are no longer missing
 Mask = npt.NDArray[np.bool_]
 Slot = tuple[time, str]  # time of day, and key
-Known = Mapping[RowId, float]  # labels from another source than the feed, once there is one
-NOTHING: Known = MappingProxyType({})
+Reported = Mapping[RowId, float]  # labels from another source than the feed, once there is one
+NO_LABELS: Reported = MappingProxyType({})
 
 
 class Violation(BaseModel):
@@ -75,12 +75,13 @@ class Violation(BaseModel):
         return f"{self.message} ({first if first == last else f'{len(self.times)} rows, {first} to {last}'})"
 
 
-def check(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) -> list[Violation]:
+def check(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS) -> list[Violation]:
     """All violations in ingested rows (ascending, at least one)."""
-    return [*check_inputs(rows, rules), *check_gaps(rows, rules, known), *check_level(rows, rules, known)]
+    by_series = [*check_gaps(rows, rules, reported), *check_level(rows, rules, reported)]
+    return check_inputs(rows, rules) + by_series
 
 
-def require_fit(
+def require_no_violations(
     rows: pd.DataFrame, violations: Sequence[Violation], settings: Settings, as_of: datetime | None
 ) -> None:
     """Raises UserError if rows (ascending, at least one) have recent violations, or are stale at `as_of`
@@ -99,7 +100,7 @@ def require_fit(
         REPORT.unlink(missing_ok=True)
         return
     content = [
-        {"what": each.message, "times": [iso(moment) for moment in each.times], "keys": each.keys}
+        {"message": each.message, "times": [iso(moment) for moment in each.times], "keys": each.keys}
         for each in recent
     ]
     write_atomically(REPORT, (json.dumps(content, indent=1) + "\n").encode())
@@ -117,7 +118,7 @@ def check_inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
     found: list[Violation] = []
     for name in FIELDS if len(rows) else ():
         seen = np.zeros(len(rows), dtype=bool)
-        for rule, message, bad in _of_field(rows, name, rules):
+        for rule, message, bad in _field_violations(rows, name, rules):
             found += violations(rule, name, message, rows, bad & ~seen)
             seen |= bad
     return found
@@ -143,11 +144,11 @@ def check_stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -
     return [Violation(rule="stale", subject=FEED, message=message, times=(last,), ongoing=True)]
 
 
-def check_gaps(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) -> list[Violation]:
+def check_gaps(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS) -> list[Violation]:
     """The rule `gaps`: stretches of days in which too many rows are missing, of one key or of all (rows
     ascending, at least one). Irregular events have no gaps.
 
-    A feed may omit rows without activity, so a share may be missing. On a day for which `known` has labels
+    A feed may omit rows without activity, so a share may be missing. On a day for which `reported` has labels
     above 0, only rows with such a label count as missing; on other days all do.
     """
     rule = rules.gaps
@@ -155,37 +156,35 @@ def check_gaps(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) 
         return []
     groups, keys, a_day = by_key(rows), keys_of(rows), DAY // CADENCE
     times = pd.date_range(*time_range(rows), freq=CADENCE)
-    reported: dict[str, list[datetime]] = defaultdict(list)
-    for (moment, key), label in known.items():
+    moments: dict[str, list[datetime]] = defaultdict(list)
+    for (moment, key), label in reported.items():
         if label:
-            reported[key].append(moment)
-    labelled_days = pd.DatetimeIndex([moment for each in reported.values() for moment in each]).normalize()
+            moments[key].append(moment)
+    labelled_days = pd.DatetimeIndex([moment for each in moments.values() for moment in each]).normalize()
     is_unreported = ~times.normalize().isin(labelled_days)
     due, absent, bad = np.zeros((3, len(groups), len(times)), dtype=bool)
     for at, chosen in enumerate(groups):
-        present, labeled = rows[TIME].iloc[chosen], pd.DatetimeIndex(reported[keys.iloc[chosen[0]]])
+        present, labeled = rows[TIME].iloc[chosen], pd.DatetimeIndex(moments[keys.iloc[chosen[0]]])
         due[at] = (present.iloc[0] <= times) & (times <= present.iloc[-1] + RETIRED_AFTER)
         absent[at] = due[at] & ~times.isin(present) & (times.isin(labeled) | is_unreported)
     ongoing = False
     for part in (slice(None), *(slice(at, at + 1) for at in range(len(groups) if len(groups) > 1 else 0))):
-        width = a_day * max(rule.days, -(-FEW // (a_day * len(absent[part]))))
+        width = a_day * max(rule.days, -(-MIN_ROWS // (a_day * len(absent[part]))))
         lost = np.concatenate([np.zeros(width), np.cumsum(absent[part].sum(axis=0))])  # so far
         broken = lost[width:] - lost[:-width] > rule.share * width * due[part].sum(axis=0)
         ends = np.concatenate([[0], np.cumsum(broken), np.full(width - 1, broken.sum())])
         bad[part] |= absent[part] & (ends[width:] > ends[:-width])  # missing rows inside a broken window
         ongoing |= bool(broken[-1] and absent[part, -a_day * rule.days :].any())
     missing = [(times[when].to_pydatetime(), keys.iloc[groups[at][0]]) for when, at in np.argwhere(bad.T)]
-    if not missing:
-        return []
     message = f"rows of the feed are missing, more than {rule.share:.0%} in {rule.days} days"
-    return [_violation("gaps", FEED, message, missing, ongoing)]
+    return [_violation("gaps", FEED, message, missing, ongoing)] if missing else []
 
 
-def check_level(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING) -> list[Violation]:
+def check_level(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS) -> list[Violation]:
     """The rule `level`: days whose labels are far above or far below those of the two weeks before.
 
     Off by default, because it assumes a steady level: a business that closes for a day would violate it.
-    Days for which `known` has half of the rows are skipped.
+    Days for which `reported` has half of the rows are skipped.
     """
     if rules.level is None:
         return []
@@ -193,14 +192,14 @@ def check_level(rows: pd.DataFrame, rules: QualityRules, known: Known = NOTHING)
     good: deque[dict[Slot, float]] = deque(maxlen=LEVEL_DAYS)
     bad = np.zeros(len(rows), dtype=bool)
     message = ""
-    moment, reported = event_times(rows), known_labels(rows, known)
+    moment, reported_values = event_times(rows), labels_in(rows, reported)
     # Keys that report today are compared with themselves. Irregular events come at any time.
     slots: list[Slot] = [(at.time(), key) if CADENCE else (time(), "") for at, key in row_ids(rows)]
-    value = np.where(np.isnan(reported), rows[LABEL].to_numpy(np.float64), reported)
+    value = np.where(np.isnan(reported_values), rows[LABEL].to_numpy(np.float64), reported_values)
     complete = rows_per_day(rows)
     for day in days_of(rows):
         labels = _by_slot([slots[at] for at in day], value[day])
-        is_known = 2 * int((~np.isnan(reported[day])).sum()) >= len(day)
+        is_known = 2 * int((~np.isnan(reported_values[day])).sum()) >= len(day)
         if not is_known and 2 * len(day) >= complete and len(good) >= LEVEL_DAYS // 2:
             usual = {
                 at: sum(before) / len(before)
@@ -225,11 +224,11 @@ def _by_slot(slots: Sequence[Slot], values: Floats) -> dict[Slot, float]:
     return dict(zip(means.index, means.tolist(), strict=True))
 
 
-def known_labels(rows: pd.DataFrame, known: Mapping[RowId, float]) -> Floats:
+def labels_in(rows: pd.DataFrame, reported: Mapping[RowId, float]) -> Floats:
     """The labels of rows in another source, shape [rows]; NaN where it has none."""
-    if not known:
+    if not reported:
         return np.full(len(rows), np.nan)
-    return np.array([known.get(each, np.nan) for each in row_ids(rows)], dtype=np.float64)
+    return np.array([reported.get(each, np.nan) for each in row_ids(rows)], dtype=np.float64)
 
 
 def days_of(rows: pd.DataFrame, least: int = 1) -> list[npt.NDArray[np.int64]]:
@@ -256,23 +255,23 @@ def _violation(rule: str, subject: str, message: str, rows: Sequence[RowId], ong
     )
 
 
-def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tuple[str, str, Mask]]:
+def _field_violations(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tuple[str, str, Mask]]:
     """Rule, message and bad rows for a field, the most specific rule first."""
     absent = rows[name].isna().to_numpy()
     if rules.units is not None and name in rules.units:
         wrong, example = np.zeros(len(rows), dtype=bool), ""
         for chosen in by_key(rows):
-            wrong[chosen], what = _units(rows.iloc[chosen], name, rules.units[name])
+            wrong[chosen], what = _find_unit_changes(rows.iloc[chosen], name, rules.units[name])
             example = example or what
         yield "units", f"{name} changes its unit: {example}", wrong
     if rules.nulls is not None and absent.any():
-        missing = _nulls(rows, absent, rules.nulls.share)
+        missing = _find_null_days(rows, absent, rules.nulls.share)
         for chosen in by_key(rows) if KEYS and CADENCE else ():
             others = absent[chosen] & ~missing[chosen]
-            missing[chosen] |= _nulls(rows.iloc[chosen], others, rules.nulls.share)
+            missing[chosen] |= _find_null_days(rows.iloc[chosen], others, rules.nulls.share)
         yield "nulls", f"{name} is missing", missing
     if rules.texts is not None and FIELDS[name].kind == "text" and name not in KEYS:
-        wrong, example = _unseen(rows, name, rules.texts.share)
+        wrong, example = _find_unseen_texts(rows, name, rules.texts.share)
         yield "texts", f"{name} has values never seen before: {example}", wrong
     if rules.ranges is not None and name in rules.ranges:
         low, high = rules.ranges[name]
@@ -282,7 +281,7 @@ def _of_field(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tu
         yield "ranges", f"{name} is implausible: {example}", wrong
 
 
-def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
+def _find_unit_changes(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
     """The rows of a key whose value differs by more than `change` from the plausible values of the day
     before, and an example.
 
@@ -308,26 +307,27 @@ def _units(rows: pd.DataFrame, name: str, change: float) -> tuple[Mask, str]:
             continue
         low, high = min(plausible), max(plausible)
         allowed = change * (1 + LIMIT_GROWTH * max(0, (moment - since) // DAY))
-        right = convert(value)
-        distance, converted = max(low - value, value - high, 0.0), max(low - right, right - high, 0.0)
+        converted = convert(value)
+        distance = max(low - value, value - high, 0.0)
+        converted_distance = max(low - converted, converted - high, 0.0)
         in_stretch = moment - last_wrong <= DAY
-        if distance <= allowed and not (in_stretch and converted < distance):
+        if distance <= allowed and not (in_stretch and converted_distance < distance):
             plausible.append(value)
             since = moment
             continue
         example = example or f"{value:g} after {plausible[-1]:g} {FIELDS[name].unit}"
         wrong[at], last_wrong = True, moment
-        if converted <= allowed:
-            plausible.append(right)
+        if converted_distance <= allowed:
+            plausible.append(converted)
             since = moment
     return wrong, example
 
 
-def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
+def _find_null_days(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
     """The rows without a value on days on which at least `share` is missing, after a nearly complete week."""
     before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of nulls
     found = np.zeros(len(rows), dtype=bool)
-    for day in days_of(rows, FEW):
+    for day in days_of(rows, MIN_ROWS):
         nulls = int(absent[day].sum())
         usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
         if nulls >= max(MIN_BAD, share * len(day)) and usual < share / 2:
@@ -337,7 +337,7 @@ def _nulls(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
     return found
 
 
-def _unseen(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
+def _find_unseen_texts(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
     """The rows of days on which at least `share` has texts that no good row had before, and an example.
 
     A few new values are normal. In fields where nearly every row has one, such as names, so are many.
@@ -345,7 +345,7 @@ def _unseen(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
     before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of new texts
     found, seen, example = np.zeros(len(rows), dtype=bool), {""}, ""
     texts = rows[name].astype(object).fillna("").to_numpy()
-    for day in days_of(rows, FEW):
+    for day in days_of(rows, MIN_ROWS):
         new = np.array([text not in seen for text in texts[day]])
         usual = sum(some for some, _ in before) / sum(rows for _, rows in before) if before else 1.0
         if len(before) == WEEK_DAYS and new.sum() >= max(MIN_BAD, share * len(day)) and usual < share / 2:

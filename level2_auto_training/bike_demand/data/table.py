@@ -79,22 +79,22 @@ def read_table(
     """
     fields = fields_of(model)
     is_parquet = name.endswith(".parquet") or content.startswith(b"PAR1")
-    found: _Violations = {}
-    cells = parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), found)
+    violations: _Violations = {}
+    cells = parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), violations)
     canonical_names = {each.casefold(): each for each in (*ALIASES, *ignored, *fields)}
     names = [canonical_names.get(each.casefold(), each) for each in map(str, cells.columns)]
     cells = cells.set_axis([ALIASES.get(each, each) for each in names], axis=1)
     _check_header(list(cells.columns), name, fields, ignored)
-    if cells.empty and not found:
+    if cells.empty and not violations:
         raise UserError(f"{name}: the file has a header but no rows")
     frame = pd.DataFrame({each: _convert(cells[each], field.kind) for each, field in fields.items()})
-    _check_columns(cells, frame, fields, found)
+    _check_columns(cells, frame, fields, violations)
     for column, violating, message in rules(frame):
         for row, text in cells.loc[violating, column].items():
-            found.setdefault((row, column), f"{_short(str(text))} {message}" if text else message)
-    _check_rows(frame.drop(index=[row for row, _ in found], errors="ignore"), model, found)
-    if found:
-        raise UserError(_report(name, "row" if is_parquet else "line", found))
+            violations.setdefault((row, column), f"{_short(str(text))} {message}" if text else message)
+    _check_rows(frame.drop(index=[row for row, _ in violations], errors="ignore"), model, violations)
+    if violations:
+        raise UserError(_report(name, "row" if is_parquet else "line", violations))
     return cast_to_model(frame, model)
 
 
@@ -125,7 +125,7 @@ def read_month_file(content: bytes, month: str, name: str, latest: datetime | No
     return read_table(content, name, rules=rules)
 
 
-def _csv_cells(content: bytes, name: str, n_columns: int, found: _Violations) -> pd.DataFrame:
+def _csv_cells(content: bytes, name: str, n_columns: int, violations: _Violations) -> pd.DataFrame:
     reader = csv.reader(io.StringIO(_decode(content, name).rstrip(), newline=""), skipinitialspace=True)
     try:
         records = [(reader.line_num, [cell.strip() for cell in record]) for record in reader]
@@ -140,12 +140,12 @@ def _csv_cells(content: bytes, name: str, n_columns: int, found: _Violations) ->
     for line, record in rows:
         del record[max(len(header), len(_without_trailing_empty(record))) :]
         if record == header:
-            found[line, ""] = "the header is repeated; give one table per file"
+            violations[line, ""] = "the header is repeated; give one table per file"
         elif len(record) != len(header):
             is_short = len(record) < len(header)
             why = "a line that was cut off, or an open quote" if is_short else "a decimal comma"
-            found[line, ""] = f"{len(record)} values instead of {len(header)}; is there {why}?"
-    whole = {line: record for line, record in rows if (line, "") not in found}
+            violations[line, ""] = f"{len(record)} values instead of {len(header)}; is there {why}?"
+    whole = {line: record for line, record in rows if (line, "") not in violations}
     return pd.DataFrame(list(whole.values()), index=list(whole), columns=header, dtype="str")
 
 
@@ -175,9 +175,9 @@ def _decode(content: bytes, name: str) -> str:
 
 def reject_other_formats(content: bytes, name: str) -> None:
     """Raises UserError for a file that is not CSV, with the format that its first bytes suggest."""
-    for first_bytes, what in _OTHER_FORMATS.items():
-        if content.startswith(first_bytes):
-            raise UserError(f"{name}: not CSV but {what}; save it as CSV, which may be compressed by gzip")
+    for signature, kind in _OTHER_FORMATS.items():
+        if content.startswith(signature):
+            raise UserError(f"{name}: not CSV but {kind}; save it as CSV, which may be compressed by gzip")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:100]:
         raise UserError(f"{name}, line 1: UTF-16 text or not text at all; save it as UTF-8")
 
@@ -188,7 +188,7 @@ def parquet_cells(content: bytes, name: str) -> pd.DataFrame:
         table = parquet.read_table(io.BytesIO(content))
         text = table.cast(pyarrow.schema([(each, pyarrow.string()) for each in table.column_names]))
     except (pyarrow.ArrowException, OSError):
-        raise UserError(f"{name}: damaged, or not Parquet with plain values") from None
+        raise UserError(f"{name}: damaged, or has nested columns") from None
     cells: pd.DataFrame = text.to_pandas().fillna("")
     return cells.set_axis(range(1, len(cells) + 1))
 
@@ -237,7 +237,7 @@ def _parse_times(text: "pd.Series[str]") -> "pd.Series[Any]":
 
 
 def _check_columns(
-    cells: pd.DataFrame, frame: pd.DataFrame, fields: Mapping[str, InputField], found: _Violations
+    cells: pd.DataFrame, frame: pd.DataFrame, fields: Mapping[str, InputField], violations: _Violations
 ) -> None:
     """Record unreadable cells, and values that violate the schema."""
     columns = {}
@@ -246,7 +246,7 @@ def _check_columns(
         for row, text in missing[missing != ""].astype(object).items():
             hints = (hint for pattern, hint in _HINTS.items() if re.fullmatch(pattern, str(text)))
             example = f"write it like {_EXAMPLES.get(field.kind, '1234.5')}"
-            found[row, name] = f"{_short(str(text))} is not a valid {field.kind}; {next(hints, example)}"
+            violations[row, name] = f"{_short(str(text))} is not a valid {field.kind}; {next(hints, example)}"
         low, high = field.valid
         valid = pa.Check.in_range(low, high, error=f"is not within {low:g} to {high:g}")
         checks = [valid] if np.isfinite(field.valid).any() else []
@@ -257,10 +257,10 @@ def _check_columns(
         for case in errors.failure_cases.itertuples():
             message = f"{_short(str(cells.at[case.index, case.column]))} {case.check}"
             is_missing = case.check == "not_nullable"
-            found.setdefault((case.index, case.column), MISSING_MESSAGE if is_missing else message)
+            violations.setdefault((case.index, case.column), MISSING_MESSAGE if is_missing else message)
 
 
-def _check_rows(frame: pd.DataFrame, model: type[BaseModel], found: _Violations) -> None:
+def _check_rows(frame: pd.DataFrame, model: type[BaseModel], violations: _Violations) -> None:
     try:
         TypeAdapter(list[model]).validate_python(to_records(frame, model))  # type: ignore[valid-type]
     except ValidationError as error:
@@ -268,13 +268,13 @@ def _check_rows(frame: pd.DataFrame, model: type[BaseModel], found: _Violations)
             at, *column = each["loc"]
             message = each["msg"].removeprefix("Value error, ")
             message += f" (it is {each['input']})" if column else ""
-            found[frame.index[int(at)], str(column[0]) if column else ""] = message
+            violations[frame.index[int(at)], str(column[0]) if column else ""] = message
 
 
-def _report(name: str, unit: str, found: _Violations) -> str:
+def _report(name: str, unit: str, violations: _Violations) -> str:
     lines = [
         f"{unit} {row}{f', column {column}' if column else ''}: {message}"
-        for (row, column), message in sorted(found.items())
+        for (row, column), message in sorted(violations.items())
     ]
     if len(lines) == 1:
         return f"{name}, {lines[0]}"

@@ -1,4 +1,4 @@
-"""The integration test of a model: runs this code in the real application and sends HTTP requests to it."""
+"""The integration test of a model: serves it in the real application and sends HTTP requests to it."""
 
 import contextlib
 import csv
@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 import uvicorn
 
 from bike_demand.batch import predict_file
@@ -68,12 +69,9 @@ def passes_behavioral_tests(ask: Ask, _: OnnxModel) -> Iterator[str]:
 def batch_matches_service(ask: Ask, model: OnnxModel) -> Iterator[str]:
     """Batch scoring and the service give the same predictions."""
     rows = [PROBLEM.example, *PROBLEM.more_examples.values()]
-    given = [[row.get(name) for name in INPUT_COLUMNS] for row in rows]
-    lines = [",".join("" if value is None else str(value) for value in values) for values in given]
     with TemporaryDirectory() as name:
         source, target = Path(name) / "rows.csv", Path(name) / "predictions.csv"
-        text = "".join(f"{line}\n" for line in (",".join(INPUT_COLUMNS), *lines))
-        source.write_text(text, encoding="utf-8", newline="\n")
+        pd.DataFrame(rows, columns=list(INPUT_COLUMNS), dtype=object).to_csv(source, index=False)
         predict_file(model, source, target)
         with target.open(encoding="utf-8", newline="") as scored:
             batch = [float(line["prediction"]) for line in csv.DictReader(scored)]

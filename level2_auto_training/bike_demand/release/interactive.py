@@ -16,8 +16,8 @@ def run(
     settings: Settings, wanted: str | None, *, back: bool, check: bool, yes: bool, override: str | None
 ) -> None:
     """Run the command. Raises UserError if a version is refused, or the release is not confirmed."""
-    if back == (wanted is not None):
-        raise UserError("give a version to release, or --back to undo the last release")
+    if (wanted, check, override) != (None, False, None) if back else wanted is None:
+        raise UserError("give a version to release, or --back alone to undo the last release")
     if override is not None and not override.strip():
         raise UserError("--override: give the reason, which is kept with the version")
     tracking = Tracking(settings)

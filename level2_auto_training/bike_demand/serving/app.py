@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from bike_demand.core.current import RowIdentity, row_identity
+from bike_demand.core.current import IdentityFields, identity_fields
 from bike_demand.core.settings import load_settings
 from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
@@ -23,7 +23,7 @@ from bike_demand.store.tracking import Tracking
 log = logging.getLogger(__name__)
 
 
-class Prediction(RowIdentity):  # type: ignore[misc]
+class Prediction(IdentityFields):  # type: ignore[misc]
     """The prediction for one row."""
 
     prediction: float
@@ -69,7 +69,7 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
         current = live_model()
         rows, is_list = parse_rows(await read_body(request))
         content = [
-            {**row_identity(row), "prediction": prediction, "model_version": current.version}
+            {**identity_fields(row), "prediction": prediction, "model_version": current.version}
             for row, prediction in zip(rows, current.predict(rows), strict=True)
         ]
         return Response(to_json(content if is_list else content[0]), media_type="application/json")

@@ -22,10 +22,10 @@ from bike_demand.store.network_share import explain_sqlite_error
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SETTING = "tracking.uri"  # the default source of the address, for messages
+URI_SETTING = "tracking.uri"  # the default source of the address, for messages
 CONNECT_SECONDS = 2.0
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-VARIABLE = "MLFLOW_TRACKING_URI"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _MLFLOW_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",  # errors are raised as well, and reported in one line
@@ -48,14 +48,14 @@ _PATH_COLUMNS = {
 
 class Connection:
     """Opens the tracking store at an address. Errors are raised as UserError of one line, which names the
-    place where the address was `given`.
+    setting of the address.
     """
 
-    def __init__(self, uri: str, given: str = SETTING) -> None:
-        self.uri, self._given = normalize_store_uri(uri, given), given
+    def __init__(self, uri: str, setting: str = URI_SETTING) -> None:
+        self.uri, self._setting = normalize_store_uri(uri, setting), setting
         self._file = Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:") else None
         # Another project's store has its files next to its database.
-        foreign = self._file if given != SETTING else None
+        foreign = self._file if setting != URI_SETTING else None
         self._artifacts = ARTIFACTS.absolute() if foreign is None else foreign.parent / ARTIFACTS.name
         self._relocated: object = None  # the database's state when its paths were last corrected
         self.where = str(self._file or without_password(self.uri))  # for messages
@@ -89,12 +89,12 @@ class Connection:
         return None if stat is None else (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
     @contextmanager
-    def client(self, what: str = "the tracking store", *, make: bool = False) -> "Iterator[MlflowClient]":
-        """A client of the store for work on `what`. `make`: create a local database if it does not exist."""
+    def client(self, what: str = "the tracking store", *, create: bool = False) -> "Iterator[MlflowClient]":
+        """A client of the store for work on `what`. `create`: make a local database if there is none."""
         if self._file is None:
-            require_reachable(self.uri, self._given)
+            require_reachable(self.uri, self._setting)
         elif not self.exists():
-            if not make:
+            if not create:
                 raise UserError(f"{what}: not found, no run logged yet; run `python -m bike_demand train`")
             self._make_database(self._file)
         from mlflow import MlflowClient
@@ -116,7 +116,7 @@ class Connection:
         The project's own database is checked after every change, because it may be used under two paths (in a
         container and on its host); a shared one is checked once.
         """
-        if self._given != SETTING:
+        if self._setting != URI_SETTING:
             return  # another project's store
         own = self._file is not None and self._file.is_relative_to(self._artifacts.parent)
         if is_database(self.uri) and self._relocated != (self._file_stamp() if own else True):
@@ -127,7 +127,7 @@ class Connection:
     def as_default(self) -> Iterator[Any]:
         """Inside the block, the functions of `mlflow` use this store. Yields `mlflow`."""
         # set_tracking_uri sets the variable, which settings read too; it is restored afterwards.
-        with self.client(make=True), environment_with({VARIABLE: self.uri}):
+        with self.client(create=True), environment_with({URI_VARIABLE: self.uri}):
             import mlflow
 
             mlflow.set_tracking_uri(self.uri)
@@ -179,7 +179,7 @@ class Connection:
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
         if self._file and (cause := explain_sqlite_error(message, self._file)) != message:
             return f"{self.where}: {cause}"
-        return f"{message[:300].rstrip('. ')}; check {self.where} and {self._given}"
+        return f"{message[:300].rstrip('. ')}; check {self.where} and {self._setting}"
 
 
 def relocate_artifacts(uri: str, folder: Path, *, shared: bool) -> None:
@@ -210,7 +210,7 @@ def relocate_artifacts(uri: str, folder: Path, *, shared: bool) -> None:
                 sa.update(sa.table(name, column)).where(below).values({address: moved})
             )
             if name == "runs" and changed.rowcount and not folder.is_dir():
-                raise UserError(f"moved here without the files of its runs: copy {old} to {folder}")
+                raise UserError(f"project moved without the files of its runs; copy {old} to {folder}")
 
 
 def _is_alike(there: str, here: str) -> bool:
@@ -218,22 +218,22 @@ def _is_alike(there: str, here: str) -> bool:
     return there.startswith("file:") and there.split("/")[-3:] == here.split("/")[-3:]
 
 
-def normalize_store_uri(uri: str, given: str = SETTING) -> str:
+def normalize_store_uri(uri: str, setting: str = URI_SETTING) -> str:
     """The address with an absolute SQLite path, because MLflow keeps one store per address.
 
-    Raises UserError, naming the place where it was `given`, if it is not the address of a store.
+    Raises UserError, naming its `setting`, if it is not the address of a store.
     """
     try:
         parts = urlsplit(uri)
         scheme, _port = parts.scheme.partition("+")[0], parts.port
     except ValueError as error:  # an invalid port, an unclosed bracket
-        raise UserError(f"{given} {uri!r}: {error}; correct it") from None
+        raise UserError(f"{setting} {uri!r}: {error}; correct it") from None
     if scheme == "sqlite":
         return f"sqlite:///{Path(uri.partition(':///')[2]).absolute().as_posix()}"
     if scheme in ("http", "https", *DATABASES):
         return uri.rstrip("/")
     raise UserError(
-        f"{given} {uri!r}: not an address of a store; give sqlite:///FILE, postgresql://... or the http(s)"
+        f"{setting} {uri!r}: not an address of a store; give sqlite:///FILE, postgresql://... or the http(s)"
         " address of an MLflow server"
     )
 
@@ -243,7 +243,7 @@ def is_database(uri: str) -> bool:
     return urlsplit(uri).scheme.partition("+")[0] in DATABASES
 
 
-def require_reachable(uri: str, given: str = SETTING) -> None:
+def require_reachable(uri: str, setting: str = URI_SETTING) -> None:
     """Check within two seconds that something listens there; MLflow itself would try for minutes."""
     parts = urlsplit(uri)
     port = parts.port or {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}.get(
@@ -256,7 +256,7 @@ def require_reachable(uri: str, given: str = SETTING) -> None:
     except OSError as error:
         raise UnreachableError(
             f"{without_password(uri)}: the tracking store does not respond ({error}); start it, or give"
-            f" another {given}"
+            f" another {setting}"
         ) from None
 
 

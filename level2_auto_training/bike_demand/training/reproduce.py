@@ -65,7 +65,7 @@ def reproduce(wanted: str) -> Result:
             for key in sorted({*metrics, *run.metrics})
             if metrics.get(key) != run.metrics.get(key)
         ]
-        if differences and (others := _packages_unlike_lock(scratch / "requirements.lock")):
+        if differences and (others := _packages_that_differ_from(scratch / "requirements.lock")):
             differences.append(f"installed packages differ from its requirements.lock: {', '.join(others)}")
         folder = REPRODUCED / run_id
         folder.parent.mkdir(exist_ok=True)
@@ -85,9 +85,9 @@ def _restore(tracking: Tracking, run: Run, scratch: Path, downloads: Path) -> No
     write_request(datetime.fromisoformat(as_of) if as_of else None, scratch)
 
 
-def _packages_unlike_lock(lock: Path) -> list[str]:
+def _packages_that_differ_from(lock: Path) -> list[str]:
     """Packages whose installed version differs from the lock, at most MAX_LISTED."""
     locked = re.findall(r"^([\w.-]+)==([^\s;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
     here = {re.sub(r"[-_.]+", "-", each.name).lower(): each.version for each in distributions()}
     found = [(name, here.get(name, wanted), wanted) for name, wanted in locked]
-    return [f"{name} {there} for {wanted}" for name, there, wanted in found if there != wanted][:MAX_LISTED]
+    return [f"{name} {there}, not {wanted}" for name, there, wanted in found if there != wanted][:MAX_LISTED]

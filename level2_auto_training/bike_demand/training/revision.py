@@ -67,14 +67,14 @@ def restore(revision: Revision, folder: Path) -> None:
     if revision.patch:
         # The folder may lie inside the repository; git must not see that repository from here.
         nowhere = {"GIT_CEILING_DIRECTORIES": str(folder.parent.absolute())}
-        _git("apply", "--whitespace=nowarn", "-", folder=folder, environment=nowhere, given=revision.patch)
+        _git("apply", "--whitespace=nowarn", "-", folder=folder, environment=nowhere, stdin=revision.patch)
 
 
 def _git(
     *arguments: str,
     folder: Path = Path(),
     environment: dict[str, str] | None = None,
-    given: bytes = b"",
+    stdin: bytes = b"",
 ) -> bytes:
     """Run git and return its output. Raises UserError with git's reason, in one line, if it fails."""
     git = shutil.which("git")
@@ -85,7 +85,7 @@ def _git(
         [git, "-c", "core.autocrlf=false", "-c", "core.quotepath=false", *arguments],
         cwd=folder,
         env=os.environ | {"LC_ALL": "C"} | (environment or {}),
-        input=given,
+        input=stdin,
         capture_output=True,
         check=False,
     )

@@ -23,7 +23,10 @@ class Section(BaseModel):
 
 
 class YamlSettings(BaseSettings):
-    """Settings of a project. `shared` maps variables that other tools read too to the keys they override."""
+    """Settings of a project.
+
+    `shared_variables`: environment variables that other tools read as well, with the key that each overrides.
+    """
 
     model_config = SettingsConfigDict(
         frozen=True,

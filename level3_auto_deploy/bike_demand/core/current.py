@@ -92,7 +92,7 @@ Row: Any = create_model("Row", __base__=_InputsAndLabel, **_nullable_label)
 
 # The fields that identify a row, in responses. `timestamp` is the event time, whatever its field is called.
 _identity: dict[str, Any] = {"timestamp": (str, Field(alias=TIME)), **_fields(PROBLEM.inputs, *KEYS)}
-RowIdentity: Any = create_model("RowIdentity", **_identity)
+IdentityFields: Any = create_model("IdentityFields", **_identity)
 
 # What a client reports when a label becomes known.
 _outcome_fields = _fields(PROBLEM.inputs, *ID_COLUMNS) | _fields(PROBLEM.label, LABEL)
@@ -103,7 +103,7 @@ Outcome: Any = create_model("Outcome", __config__=_config, **_outcome_fields)
 OutcomeOfPrediction: Any = create_model(
     "OutcomeOfPrediction",
     __config__=_STRICT | ConfigDict(title="Outcome, by the id of the prediction"),
-    id=(str, Field(max_length=36, description="of the prediction")),
+    id=(str, Field(max_length=36, description="id of the prediction")),
     **_fields(PROBLEM.label, LABEL),
 )
 
@@ -127,7 +127,7 @@ label_of: Any = attrgetter(LABEL)
 _keys_of = [(name, attrgetter(name)) for name in KEYS]
 
 
-def row_identity(row: Any) -> dict[str, Any]:
+def identity_fields(row: Any) -> dict[str, Any]:
     """The fields that identify a row, as in JSON."""
     return {TIME: EVENT_TIME.format(time_of(row)), **{name: of(row) for name, of in _keys_of}}
 
@@ -138,7 +138,7 @@ def key_of(row: Any) -> str:
 
 
 def row_id(row: Any) -> RowId:
-    """The identity of a row: event time and key."""
+    """Event time and key of a row."""
     return time_of(row), key_of(row)
 
 

@@ -283,7 +283,7 @@ class Problem:
 
     @cached_property
     def delay(self) -> timedelta:
-        """The latest time after the event time at which the label is known. Raises ValueError."""
+        """The longest time from the event time until the label is known. Raises ValueError."""
         return parse_duration(self.label_delay)
 
     @cached_property

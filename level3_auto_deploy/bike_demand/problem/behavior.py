@@ -49,15 +49,14 @@ def _night_below_day(predictions: Sequence[float]) -> str | None:
     for day, start in ((WORKING_DAY, 0), (DAY_OFF, 24)):
         at_3, at_13, at_17 = (predictions[start + hour] for hour in (3, 13, 17))
         if not at_3 < min(at_13, at_17) / 2:
-            return f"{day}: {at_3} bikes at 3 h, {at_13} at 13 h and {at_17} at 17 h"
+            return f"{day}: {at_3} bikes at 03:00, {at_13} at 13:00 and {at_17} at 17:00"
     return None
 
 
 def _busy_hour(predictions: Sequence[float]) -> str | None:
     # A Poisson model exported without its inverse link predicts log counts: the shape of a day, far too low.
-    return (
-        None if predictions[17] > MIN_BUSY else f"{WORKING_DAY}, warm, clear: {predictions[17]} bikes at 17 h"
-    )
+    busy = predictions[17]
+    return None if busy > MIN_BUSY else f"{WORKING_DAY}, warm, clear: {busy} bikes at 17:00"
 
 
 BEHAVIOR_TESTS = (
@@ -84,11 +83,11 @@ def _equals(name: str, value: int) -> Callable[[Columns], Array]:
 
 
 SLICES: dict[str, Callable[[Columns], Array]] = {
-    "night, 0 to 5 h": _hours_between(0, 5),
-    "morning, 6 to 9 h": _hours_between(6, 9),
-    "midday, 10 to 15 h": _hours_between(10, 15),
-    "evening, 16 to 19 h": _hours_between(16, 19),
-    "late, 20 to 23 h": _hours_between(20, 23),
+    "night, 00:00 to 05:59": _hours_between(0, 5),
+    "morning, 06:00 to 09:59": _hours_between(6, 9),
+    "midday, 10:00 to 15:59": _hours_between(10, 15),
+    "evening, 16:00 to 19:59": _hours_between(16, 19),
+    "late, 20:00 to 23:59": _hours_between(20, 23),
     "working days": _equals("workingday", 1),
     "days off": _equals("workingday", 0),
     "clear": _equals("weather", 1),

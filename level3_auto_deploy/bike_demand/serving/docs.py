@@ -22,7 +22,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 PREDICT = (
     f"Takes one row and returns one prediction, or takes a list of 1 to {MAX_ROWS} rows and returns a list in"
-    f" the same order. `prediction`: {PROBLEM.unit}, plausibly {MIN_PREDICTION:g} to {MAX_PREDICTION:g}."
+    f" the same order. `prediction`: {PROBLEM.unit}, from {MIN_PREDICTION:g} to {MAX_PREDICTION:g}."
     " During an A/B test,"
     " `variant` names the model that predicted; it is fixed per event time or key (`ab.randomize_by`)."
 )

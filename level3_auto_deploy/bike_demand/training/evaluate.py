@@ -89,20 +89,20 @@ def draw(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> "dict
     error = f"{PROBLEM.loss.name}, {PROBLEM.loss.unit}"
     of_weeks = blank("Error by week", "week from", error)
     weeks, axes = by_week(concat((past, held_out)), predicted, WEEKS), of_weeks.axes[0]
-    colors = [HELD_OUT_COLOR if begin >= time_range(held_out)[0] else TRAINED_COLOR for begin, _ in weeks]
+    colors = [HELD_OUT_COLOR if begin >= period_end(past) else TRAINED_COLOR for begin, _ in weeks]
     axes.bar([f"{begin:%m-%d}" for begin, _ in weeks], [each for _, each in weeks], color=colors)
     for label, color in (("training rows", TRAINED_COLOR), ("held out", HELD_OUT_COLOR)):
         axes.bar([0], [0], color=color, label=label)
     axes.legend()
 
     unseen, truth = predicted[len(past) :], targets(held_out)
-    of_slices = blank("Error by slice, days not seen", error, "")
+    of_slices = blank("Error by slice, holdout", error, "")
     of_slices.subplots_adjust(left=0.3)
     slices = by_slice(held_out, unseen)[::-1]
     of_slices.axes[0].barh([name for name, _ in slices], [each for _, each in slices], color=HELD_OUT_COLOR)
 
     against_actual = blank(
-        "Predicted against actual, days not seen", f"actual, {PROBLEM.unit}", f"predicted, {PROBLEM.unit}"
+        "Predicted against actual, holdout", f"actual, {PROBLEM.unit}", f"predicted, {PROBLEM.unit}"
     )
     highest = float(max(truth.max(), unseen.max()))
     against_actual.axes[0].plot([0, highest], [0, highest], color="#888888", linewidth=1)

@@ -35,12 +35,12 @@ from bike_demand.training.train import fit, predict
 MAX_ROWS = 1000  # the newest rows, used for fitting
 
 
-def check(ingested: pd.DataFrame, settings: TrainingSettings) -> list[tuple[str, str]]:
+def check(newest_rows: pd.DataFrame, settings: TrainingSettings) -> list[tuple[str, str]]:
     """Check the problem on the newest rows (ascending, at least one). Returns (part, result) pairs.
 
     Raises UserError, which names the part of the problem, at the first violation.
     """
-    rows = with_label(ingested)[-MAX_ROWS:]
+    rows = with_label(newest_rows)[-MAX_ROWS:]
     if rows.empty:
         raise UserError("none of the newest rows has a label yet; ingest more months")
     checks: dict[str, Callable[[pd.DataFrame, TrainingSettings], str]] = {

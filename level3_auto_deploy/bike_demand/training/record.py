@@ -24,7 +24,7 @@ COMMIT = "git.commit"
 UNCOMMITTED = "git.uncommitted"
 NO_COMMIT = "none"
 PASSED = "passed"  # tag: whether the holdout model was good enough to register the model
-LOCK_TAG = "dvc.lock"  # tag: SHA-256 of the inputs and outputs named by the run's dvc.lock
+RUN_DIGEST_TAG = "run.digest"  # tag: digest of the run, see pipeline.run_digest
 AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 PYTHON = "python"  # tag: the version that trained it
 
@@ -52,7 +52,7 @@ def find_logged_run(tracking: Tracking) -> TrainingResult | None:
     registration only means that the next call registers the version.
     """
     versions = {version.run_id: version.number for version in tracking.versions()}
-    for run in tracking.runs_with_tag(LOCK_TAG, run_digest()):
+    for run in tracking.runs_with_tag(RUN_DIGEST_TAG, run_digest()):
         if run.id in versions:
             rows = 0 if run.dataset is None else run.dataset.rows
             return TrainingResult(
@@ -78,7 +78,7 @@ def record(
         UNCOMMITTED: str(revision is None or bool(revision.patch)).lower(),
         PYTHON: platform.python_version(),
         PASSED: str(passed).lower(),
-        LOCK_TAG: run_digest(),
+        RUN_DIGEST_TAG: run_digest(),
     }
     if as_of is not None:
         tags[AS_OF] = as_of.isoformat()

@@ -187,7 +187,7 @@ def test_slices_of_each_kind_partition_the_rows() -> None:
 
 def test_a_slice_of_the_day_holds_its_first_and_last_hour() -> None:
     columns = columns_of(PROBLEM, rows_of_day(WORKING_DAY))
-    assert np.flatnonzero(SLICES["morning, 6 to 9 h"](columns)).tolist() == [6, 7, 8, 9]
+    assert np.flatnonzero(SLICES["morning, 06:00 to 09:59"](columns)).tolist() == [6, 7, 8, 9]
 
 
 def day(night: float, at_8: float, at_13: float, at_17: float) -> list[float]:
@@ -211,7 +211,7 @@ def test_flat_day_fails() -> None:
 
 def test_too_low_busy_hour_fails() -> None:
     assert failure_of("above 30", day(10, 300, 150, 300)) is None
-    assert failure_of("above 30", day(1, 5, 4, 6))  # as where a model lost its exponential
+    assert failure_of("above 30", day(1, 5, 4, 6))  # as from a model without its inverse link
 
 
 def test_predictions_are_tried_in_any_weather() -> None:

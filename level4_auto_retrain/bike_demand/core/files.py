@@ -23,7 +23,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Replace the folder `target` by the folder `new`; both must have the same parent.
+    """Replace the folder `target` with the folder `new`; both must have the same parent.
 
     No portable call swaps two folders in one step. For a moment the old folder is at `.NAME.old` and
     `target` does not exist; if the process is killed then, `recover_folder` restores the old folder.

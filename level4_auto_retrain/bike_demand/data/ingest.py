@@ -32,7 +32,7 @@ class _Origin(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     address: str
-    token: str | None
+    change_token: str | None
     until: datetime | None  # as of when: later rows and labels were left out; None if the month is complete
     sha256: str  # digest of the published file
     size: int  # size of the ingested file
@@ -74,33 +74,34 @@ def ingest(
         raise UserError(f"{source.address}: begins with {published[0].month}; give a later --as-of")
     ingested: dict[str, _Origin] = {}
     changed: dict[str, bytes] = {}
-    for each in progress(selected):
-        complete_at = month_start(next_month(each.month)) + LABEL_LAG
+    for entry in progress(selected):
+        complete_at = month_start(next_month(entry.month)) + LABEL_LAG
         until = as_of if as_of is not None and as_of < complete_at else None
-        old = record.get(each.month)
-        if old and not _is_intact(old, each.month, folder):
+        old = record.get(entry.month)
+        if old and not _is_intact(old, entry.month, folder):
             old = None
-        fingerprint = (each.address, each.token, until)
-        if old and each.token is not None and fingerprint == (old.address, old.token, old.until):
-            ingested[each.month] = old
+        fingerprint = (entry.address, entry.change_token, until)
+        if old and entry.change_token and fingerprint == (old.address, old.change_token, old.until):
+            ingested[entry.month] = old
             continue
-        name = source.describe(each.name)
-        if month_start(each.month) > latest:
+        name = source.describe(entry.name)
+        if month_start(entry.month) > latest:
             raise UserError(f"{name}: this month is in the future; nothing was ingested")
-        content = source.fetch(each)
+        content = source.fetch(entry)
         digest = hashlib.sha256(content).hexdigest()
         if old and (old.sha256, old.until) == (digest, until):
-            ingested[each.month] = old.model_copy(update={"address": each.address, "token": each.token})
+            origin = {"address": entry.address, "change_token": entry.change_token}
+            ingested[entry.month] = old.model_copy(update=origin)
             continue  # rewritten with the same content
-        rows = _read_valid(content, each.month, name, latest)
+        rows = _read_valid(content, entry.month, name, latest)
         if until is not None:
             rows = as_of_view(rows, until)
         if rows.empty:
             continue
-        changed[each.month] = to_parquet(rows)
-        size = len(changed[each.month])
-        ingested[each.month] = _Origin(
-            address=each.address, token=each.token, until=until, sha256=digest, size=size
+        changed[entry.month] = to_parquet(rows)
+        size = len(changed[entry.month])
+        ingested[entry.month] = _Origin(
+            address=entry.address, change_token=entry.change_token, until=until, sha256=digest, size=size
         )
     if not ingested:
         raise UserError(f"{source.address}: no rows before --as-of; give a later date")
@@ -112,8 +113,8 @@ def newest_rows(source: Source, first_month: str, months: int) -> pd.DataFrame:
     from bike_demand.data.table import read_month_file
 
     return concat(
-        read_month_file(source.fetch(each), each.month, source.describe(each.name))
-        for each in source.list_months(first_month)[-months:]
+        read_month_file(source.fetch(entry), entry.month, source.describe(entry.name))
+        for entry in source.list_months(first_month)[-months:]
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bike_demand.core.current import LABEL, RowId
 from bike_demand.core.settings import QualityRules
-from bike_demand.data.quality import FEW, LABEL_SUBJECT, Violation, check, days_of, known_labels, violations
+from bike_demand.data.quality import LABEL_SUBJECT, MIN_ROWS, Violation, check, days_of, labels_in, violations
 
 
 def check_ingested(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
@@ -26,11 +26,11 @@ def check_labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: Qualit
     rule = rules.labels
     if rule is None or not known:
         return []
-    published, reported = rows[LABEL].to_numpy(np.float64), known_labels(rows, known)
+    published, reported = rows[LABEL].to_numpy(np.float64), labels_in(rows, known)
     difference, size = np.abs(published - reported), np.abs(reported)
     bad = np.zeros(len(rows), dtype=bool)
     worst = (0.0, 0.0)
-    for day in days_of(rows, FEW):
+    for day in days_of(rows, MIN_ROWS):
         with_outcome = day[~np.isnan(reported[day])]
         if 2 * len(with_outcome) < len(day):
             continue

@@ -20,7 +20,7 @@ from bike_demand.data.frames import has_row_id, time_range, to_parquet
 from bike_demand.data.ingested import ingested_months, month_file, read_labeled_rows, read_month
 from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
-from bike_demand.data.quality import Violation, require_fit
+from bike_demand.data.quality import Violation, require_no_violations
 from bike_demand.data.regression_cases import RegressionCaseContent, count_undetected
 
 GAPS = "gaps"  # the rule about missing rows; all others are about bad rows
@@ -104,7 +104,7 @@ def require_trainable_rows(
     """
     require_cases_detected(quarantine, settings.quality)
     gaps = [each for each in quarantine.violations if each.rule == GAPS and each.ongoing]
-    require_fit(rows, gaps, settings, as_of)
+    require_no_violations(rows, gaps, settings, as_of)
     rest = without_quarantined(rows, quarantine)
     if rest.empty:
         raise UserError("no ingested row passes the quality rules; see state/quarantine.json")

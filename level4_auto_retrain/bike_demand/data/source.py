@@ -27,13 +27,13 @@ class _TransientError(Exception):
 
 @dataclass(frozen=True)
 class PublishedMonth:
-    """A published month. `token` changes with the content; None if the source provides none."""
+    """A published month. `change_token` changes with the content; None if the source provides none."""
 
     month: str
     name: str  # file name
     address: str
     size: int | None
-    token: str | None
+    change_token: str | None
 
 
 class Source:
@@ -122,7 +122,7 @@ class Source:
             raise UserError(f"{self.describe(name)}: {month} is not a month") from None
         address = f"{self._root.rstrip('/')}/{name}"
 
-        def look() -> dict[str, Any] | None:
+        def read_info() -> dict[str, Any] | None:
             try:
                 info: dict[str, Any] = self._files.info(address)
             except FileNotFoundError as error:
@@ -132,15 +132,15 @@ class Source:
                 return None
             return info
 
-        info = self._with_retries(look)
+        info = self._with_retries(read_info)
         if info is None:
             return None
         if info.get("type") != "file":
             raise UserError(f"{self.describe(name)}: not a file but a {info.get('type')}; publish a file")
         attributes = [f"{mark}={info[mark]}" for mark in _CHANGE_ATTRIBUTES if info.get(mark)]
         size = info.get("size")
-        token = f"{'; '.join(attributes)}; size={size}" if attributes else None
-        return PublishedMonth(month, name, address, size, token)
+        change_token = f"{'; '.join(attributes)}; size={size}" if attributes else None
+        return PublishedMonth(month, name, address, size, change_token)
 
     def _probe_months(self, first_month: str) -> list[PublishedMonth | None]:
         found: list[PublishedMonth | None] = []

@@ -9,9 +9,9 @@ from bike_demand.draft.guess import Column, Draft
 PACKAGE = __name__.partition(".")[0]
 TEMPLATES = Path(__file__).with_name("templates")
 TYPES = {"boolean": "bool", "integer": "int", "number": "float", "category": "str", "text": "str"}
-MAX_SLICES = 3  # at most: categories per field that become slices, and fields that have them
-ENOUGH = 1000  # with fewer rows in the rarer class, trees are kept small
-MAX_VARIANTS = 60  # at most: variants of the example in the drafted behavioral test
+MAX_SLICES = 3  # categories per field that become slices, at most; its square in total
+MIN_MINORITY_ROWS = 1000  # with fewer rows in the minority class, trees are kept small
+MAX_VARIANTS = 60  # at most, variants of the example in the drafted behavioral test
 
 
 def write_code(draft: Draft, title: str, folder: Path) -> None:
@@ -48,9 +48,9 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
 
 
 def _minority_rows(draft: Draft) -> int:
-    """The rows of the minority class if below ENOUGH, else 0; 0 without classes."""
-    count = int(draft.rows[draft.label.name].value_counts().min()) if draft.is_classification else ENOUGH
-    return count if count < ENOUGH else 0
+    """The rows of the minority class if below MIN_MINORITY_ROWS, else 0; 0 without classes."""
+    counts = draft.rows[draft.label.name].value_counts() if draft.is_classification else [0]
+    return int(min(counts)) if min(counts) < MIN_MINORITY_ROWS else 0
 
 
 def _unique_name(name: str, draft: Draft) -> str:

@@ -28,9 +28,9 @@ HOUR_HINT = "if {0!r} is the time of day, use --time-of-day {0}"
 SYNTHETIC_TIME = "synthetic_time"
 SYNTHETIC_START, SYNTHETIC_SPAN = pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
 SEED = "row-by-row-drawn"  # pandas' hash_key needs 16 bytes
-ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no honest input reaches
+ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no input without leakage reaches
 SENTINELS = [float("9" * digits) for digits in range(2, 8)]
-MAX_COLUMNS_FOR_SUMS = 12  # largest number of numeric columns for which pairs are tried as parts of the label
+MAX_COLUMNS_FOR_SUMS = 12  # the first numeric columns, tried in pairs as parts of the label
 _ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?( ?(Z|[+-]\d{2}:?\d{2}))?"
 _DATE_FORMATS: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y")
 _DATE_FORMATS += ("%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%Y-%m", "%m/%Y")

@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 from pydantic_core import to_json
 
-from bike_demand.core.current import RowIdentity, row_identity
+from bike_demand.core.current import IdentityFields, identity_fields
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.handoff import FeatureSpec, OutputSpec
@@ -41,7 +41,7 @@ PAGE_HEADERS = {
 OUTCOME_SECONDS = 15.0  # time limit for storing outcomes in the database
 
 
-class Prediction(RowIdentity):  # type: ignore[misc]
+class Prediction(IdentityFields):  # type: ignore[misc]
     """The prediction for one row. Its `id` allows tracing it to the rows that the model was trained on."""
 
     id: str
@@ -272,7 +272,7 @@ def _as_dicts(batch: PredictedBatch) -> list[dict[str, Any]]:
     content: list[dict[str, Any]] = [
         {
             "id": id_,
-            **row_identity(row),
+            **identity_fields(row),
             "prediction": prediction,
             "variant": who,
             "model_version": versions[who],

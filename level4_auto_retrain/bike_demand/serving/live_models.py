@@ -157,10 +157,10 @@ class RegistryPoller:
         self._polled, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="registry-poller", daemon=True)
 
-    def start(self, patience: float = FIRST_POLL_SECONDS) -> None:
-        """Start polling. Returns after the first poll, or after `patience` seconds."""
+    def start(self, timeout: float = FIRST_POLL_SECONDS) -> None:
+        """Start polling. Returns after the first poll, or after `timeout` seconds."""
         self._thread.start()
-        self._polled.wait(patience)
+        self._polled.wait(timeout)
 
     def stop(self) -> None:
         """Stop soon, without waiting for a registry that does not respond."""
@@ -206,7 +206,7 @@ class ModelCache:
     def load(self, version: Version) -> OnnxModel:
         """Load a version and verify it. Raises UserError or OSError.
 
-        After a failure it is not tried again for RETRY_SECONDS.
+        After a UserError it is not tried again for RETRY_SECONDS.
         """
         key = (version.number, version.digest)
         if key in self._failed_loads:

@@ -15,7 +15,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.data.model_inputs import to_columns, to_tensors
 from bike_demand.handoff import OUTPUT_NAME, Handoff, open_session, read_handoff
-from bike_demand.store.connection import SETTING, Connection
+from bike_demand.store.connection import URI_SETTING, Connection
 
 EXPERIMENT = MODEL_NAME = PROBLEM.name
 CHAMPION = "champion"  # alias of the live version
@@ -82,8 +82,8 @@ class Version:
 class Tracking(Connection):
     """The runs and models in the store named by the settings, or in another one. Thread-safe."""
 
-    def __init__(self, settings: Settings, uri: str = "", given: str = SETTING) -> None:
-        super().__init__(uri or settings.tracking.uri, given)
+    def __init__(self, settings: Settings, uri: str = "", setting: str = URI_SETTING) -> None:
+        super().__init__(uri or settings.tracking.uri, setting)
 
     # ---- runs
 
