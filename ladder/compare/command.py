@@ -123,7 +123,7 @@ def _again(each: Level) -> str:
 
 
 def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task]:
-    """The replays by name, and the reference, each with its working copy prepared."""
+    """The replays by name, and the oracle, each with its working copy prepared."""
     tasks: dict[str, Task] = {}
     for name, plan in plans.items():
         number = plan.level.number
@@ -139,7 +139,7 @@ def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task
             (WEIGHTS if own else WEIGHTS_ON_SAME_DATES)[number],
         )
     if story.incidents:
-        # The reference runs the recipe of the first level that has it as a package.
+        # The oracle runs the recipe of the first level that has it as a package.
         tasks[ORACLE] = Task(
             "Retrained daily",
             (story.end - story.start).days + 1,

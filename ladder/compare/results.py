@@ -140,7 +140,7 @@ class LevelResult(Releases):
 
 
 class RetrainedDaily(_Part):
-    """A model retrained daily without delay: the reference. Errors are None before `since`, its first day,
+    """A model retrained daily without delay: the oracle. Errors are None before `since`, its first day,
     and on days without hours.
     """
 

@@ -31,7 +31,7 @@ def show(comparison: Comparison, console: Console) -> None:
 
 
 def _table(comparison: Comparison) -> Table:
-    """One line a level, and one for the reference."""
+    """One line per level, and one for the oracle."""
     incidents = bool(comparison.story.incidents)
     table = Table(
         title="Results by level",

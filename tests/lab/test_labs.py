@@ -54,7 +54,7 @@ def test_the_steps_of_a_lab_lead_from_an_open_check_to_a_passed_one(lab: Lab) ->
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("lab", IN_THE_FOLDER, ids=lambda lab: path_of(lab).stem)
-def test_a_half_solution_is_not_enough(lab: Lab) -> None:
+def test_an_incomplete_solution_is_not_enough(lab: Lab) -> None:
     port = free_port()
     folder = begin(lab, port)
     assert lab.incomplete is not None

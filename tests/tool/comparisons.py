@@ -99,7 +99,7 @@ def seeded(
     start: date = START,
     days: int = 85,
     incidents: Sequence[StoryIncident] = INCIDENTS,
-    cadence: bool = True,
+    same_dates: bool = True,
 ) -> Comparison:
     """A comparison of these levels over `days` days.
 
@@ -125,9 +125,9 @@ def seeded(
         ),
         levels={str(number): _level(number, start, days, incidents) for number in chosen},
         same_dates={str(number): _once_more(number, start, days, incidents) for number in chosen}
-        if cadence
+        if same_dates
         else None,
-        same_dates_says="on day 1 of each month: often enough for every level." if cadence else None,
+        same_dates_says="on day 1 of each month: often enough for every level." if same_dates else None,
         retrained_daily=RetrainedDaily(
             since=start + timedelta(days=7),
             mae=round(fmean(ideal[13:]), 2),
@@ -225,7 +225,7 @@ def _incident(number: int, each: StoryIncident, end: date, events: Sequence[Even
     )
 
 
-def _cadence(number: int, start: date, days: int, incidents: Sequence[StoryIncident], every: int) -> Releases:
+def _made(number: int, start: date, days: int, incidents: Sequence[StoryIncident], every: int) -> Releases:
     released = _released(number, start, days, every)
     errors = _errors(number, start, days, incidents, released)
     return Releases(
@@ -238,11 +238,11 @@ def _cadence(number: int, start: date, days: int, incidents: Sequence[StoryIncid
 
 
 def _once_more(number: int, start: date, days: int, incidents: Sequence[StoryIncident]) -> Releases:
-    return _cadence(number, start, days, incidents, 30)
+    return _made(number, start, days, incidents, 30)
 
 
 def _level(number: int, start: date, days: int, incidents: Sequence[StoryIncident]) -> LevelResult:
-    known = _cadence(number, start, days, incidents, EVERY[number])
+    known = _made(number, start, days, incidents, EVERY[number])
     errors = _errors(number, start, days, incidents, known.released_on)
     by_hand = sum(who != "machine" for _, who, *_ in STEPS[number]) * known.releases
     end = start + timedelta(days=days - 1)

@@ -195,7 +195,7 @@ def test_what_a_level_says_cannot_become_part_of_the_page() -> None:
 
 
 def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> None:
-    known = seeded((1, 3), incidents=(), cadence=False)
+    known = seeded((1, 3), incidents=(), same_dates=False)
     text = render(known)
     assert 'id="incidents"' not in text
     assert "Same release dates" not in text
@@ -209,7 +209,7 @@ def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> 
 @pytest.mark.parametrize(
     ("known", "options"),
     [
-        (seeded(cadence=False), "--from 2011-12-25 --to 2012-03-18 --levels 0,1,2,3,4 {} --no-same-dates"),
+        (seeded(same_dates=False), "--from 2011-12-25 --to 2012-03-18 --levels 0,1,2,3,4 {} --no-same-dates"),
         (seeded((0, 4), days=60), "--from 2011-12-25 --to 2012-02-22 --levels 0,4 {}"),
     ],
 )
