@@ -93,7 +93,7 @@ def test_level_shift_is_learned_and_promoted(copy: Path, run: Run) -> None:
     monitored = json.loads(run("monitor", "--json", "--as-of", "2011-03-11").out)
     assert (monitored["releases"][-1]["version"], monitored["trainings"][-1]["detail"]["result"]) == (
         2,
-        "live",
+        "went live",
     )
     alerts = (copy / "state" / "alerts.log").read_text(encoding="utf-8").splitlines()
     assert any(json.loads(line)["alert"]["key"].startswith("error-drift") for line in alerts)
