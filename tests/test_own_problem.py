@@ -242,7 +242,11 @@ def test_that_the_world_changed_is_noticed_by_the_error_alone_and_answered_by_a_
     first, second = life.event_log().trainings()
     assert (first["reason"], first["version"]) == ("No model is live.", 1)
     assert "too low" in second["reason"]
-    assert (second["version"], second["detail"]["result"], second["detail"]["not_worse"]) == (2, "live", True)
+    assert (second["version"], second["detail"]["result"], second["detail"]["not_worse"]) == (
+        2,
+        "went live",
+        True,
+    )
 
 
 @pytest.mark.slow
