@@ -39,7 +39,8 @@ def log(
     for row in rows:
         arm = "champion"
         if role == "challenger" and other is not None:
-            arm = assign_variant(key_of(row), settings.ab.share, settings.ab.salt)
+            unit = key_of(row) if settings.ab.randomize_by == "key" else row.begins
+            arm = assign_variant(unit, settings.ab.share, settings.ab.salt)
         answers = [(*champion, deployments[0])]
         if other is not None:
             answers.append((*other, deployments[1]))
