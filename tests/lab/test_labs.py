@@ -102,3 +102,11 @@ def test_the_edits_fit_the_files_of_the_levels(lab: Lab) -> None:
                 known = path.read_text(encoding="utf-8")  # type: ignore[union-attr]
             assert known.count(change.old) == 1, f"{change.file}: {change.old}"
             texts[change.file] = known.replace(change.old, change.new)
+
+
+@pytest.mark.parametrize("lab", IN_THE_FOLDER, ids=lambda lab: path_of(lab).stem)
+def test_the_tables_that_a_lab_queries_exist(lab: Lab) -> None:
+    text = path_of(lab).read_text(encoding="utf-8")
+    queried = set(re.findall(r"SELECT .*? FROM ([a-z_]+)", text)) - {"model_versions", "model_version_tags"}
+    tables = level(lab.level or 0).folder / "bike_demand" / "store" / "tables.py"  # the others are MLflow's
+    assert not queried or queried <= set(re.findall(r'__tablename__ = "(\w+)"', tables.read_text("utf-8")))
