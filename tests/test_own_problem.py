@@ -219,7 +219,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
 def test_users_get_probabilities_by_http_and_each_day_is_judged_by_the_brier_score(life: Life) -> None:
     assert len(life.requests) == len(between(world(), f"{FIRST}", f"{LAST + DAY}"))
     assert life.requests["prediction"].between(0, 1).all()
-    days = life.event_log().table("days")
+    days = life.event_log().table("daily_stats")
     days = days[days["version"] == 0].set_index("day")
     by_day = life.requests.groupby(life.requests["timestamp"].dt.strftime("%Y-%m-%d"))
     for day, its in by_day:

@@ -658,7 +658,7 @@ def test_how_each_deployed_version_does_is_in_one_database_and_counted_for_prome
 ) -> None:
     log, event_log = practice.production(), practice.event_log()
     log = log.sort_values(["made_at", "id"])
-    days = event_log.table("days")
+    days = event_log.table("daily_stats")
     looked_at = log[log["hour"] < pd.Timestamp(LAST)]  # a day is looked at when it is over
     for version in (0, 1, 2, int(practice.bad)):  # 0: what users got, from any version
         kept = days[days["version"] == version].set_index("day")
@@ -678,7 +678,9 @@ def test_how_each_deployed_version_does_is_in_one_database_and_counted_for_prome
             assert kept[f"{name}_sum"].to_dict() == pytest.approx(expected[name].to_dict())
     # What was wrong with it.
     (day,) = (
-        each for each in event_log.records("days") if (each["day"], each["version"]) == ("2011-04-15", 0)
+        each
+        for each in event_log.records("daily_stats")
+        if (each["day"], each["version"]) == ("2011-04-15", 0)
     )
     assert day["quality"]["temp_c"]["units"] == 24
     # How many requests there were, and how fast they were served, by version.
@@ -880,7 +882,7 @@ def test_engineers_own_what_takes_models_in_and_what_gathers_their_metrics_and_b
     assert all(teams >= ENGINEERS for path, teams in owned.items() if path.startswith("bike_demand/release/"))
     # Each version that answered was taken in by the application itself; from its first day on it has metrics.
     registry, log = practice.registry(), practice.production()
-    days = practice.event_log().table("days")
+    days = practice.event_log().table("daily_stats")
     rows_of = practice.mornings[-1].status["traffic"]["rows"]
     first_day = log.groupby("version")["hour"].min().dt.strftime("%Y-%m-%d")
     for version in map(int, ("1", "2", practice.bad)):
