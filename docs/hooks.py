@@ -15,7 +15,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from docs import leader, reference
-from ladder import ROOT, maturity, practices
+from ladder import ROOT, practices
 from ladder.difference import MARKS, between
 from ladder.levels import Level, levels
 from ladder.page.code import excerpt
@@ -248,7 +248,7 @@ def _maturity() -> str:
     ]
     for each in levels():
         lines += [f"## {each.title}", ""]
-        for area, title in maturity.AREAS.items():
+        for area, title in practices.areas().items():
             rows = [row for row in _rows(each) if row.area == area]
             if rows:
                 lines += [

@@ -17,7 +17,7 @@ import typer
 from PIL import Image
 
 from ladder import UserError
-from ladder.compare.results import Comparison, load
+from ladder.compare.results import Comparison
 from ladder.page import save
 from ladder.page.compare import Drawn, render
 
@@ -112,7 +112,7 @@ def pictures(page: Path, folder: Path, opened: Any) -> list[Path]:
 
 
 def main(
-    comparison: Annotated[Path, typer.Argument(help="compare.json of a comparison")],
+    comparison: Annotated[Path, typer.Argument(help="compare.json of a comparison", exists=True)],
     out: Annotated[Path, typer.Argument(help="the folder to write compare.html and the pictures into")],
 ) -> None:
     """Write the small edition of a comparison's page, and pictures of its chart.
@@ -120,7 +120,7 @@ def main(
     Example: python -m docs.pictures reports/compare.json docs
     """
     try:
-        known = load(comparison)
+        known = Comparison.model_validate_json(comparison.read_bytes())
         with browser() as opened:
             save(small(known, opened), out / "compare.html")
             with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ladder import locks
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
 WHEELS = ROOT / "wheels"  # from `ladder bundle`: if present, no index is used
@@ -67,10 +69,8 @@ def _lock_is_satisfied(lock: Path) -> bool:
         return False
     from packaging.requirements import Requirement
 
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        if not line or line.startswith((" ", "#")):
-            continue
-        wanted = Requirement(line.rstrip("\\ "))
+    for head, _ in locks.entries(lock.read_text(encoding="utf-8")):
+        wanted = Requirement(head)
         if wanted.marker is not None and not wanted.marker.evaluate():
             continue
         try:
@@ -93,7 +93,7 @@ def _set_up() -> None:
             return
         stamp = _stamp(venv)
         stamp.unlink(missing_ok=True)
-        number = len(re.findall(r"(?m)^[^\s#].*==", LOCK.read_text(encoding="utf-8")))
+        number = len(locks.entries(LOCK.read_text(encoding="utf-8")))
         _say(f"Setting up .venv with {number} packages (once; one to two minutes) ...")
         start = time.monotonic()
         if not _works(_python(venv)):
@@ -124,7 +124,8 @@ def _install(venv: Path) -> None:
     pip += [*local, "--no-deps", "--require-hashes", "--retries", "2"]
     pip += ["--no-user", "--target=", "--prefix", str(venv), "--requirement"]
     only_uv = venv / "uv.lock.txt"
-    only_uv.write_text(_entry(LOCK, "uv"), encoding="utf-8")
+    own = [lines for head, lines in locks.entries(LOCK.read_text("utf-8")) if head.startswith("uv==")]
+    only_uv.write_text("".join(own), encoding="utf-8")
     done = _run([*pip, str(only_uv)])
     if done.returncode:
         raise SetupError(_install_error(done))
@@ -153,14 +154,6 @@ def _install_error(done: subprocess.CompletedProcess[str]) -> str:
             f" an index); pip says: {_last_line(done)}"
         )
     return f"the packages could not be installed: {_last_line(done)}"
-
-
-def _entry(lock: Path, package: str) -> str:
-    """The lines of one package in the lock, with its hashes."""
-    found = re.search(rf"(?m)^{re.escape(package)}==.*\n(?:[ \t].*\n?)*", lock.read_text(encoding="utf-8"))
-    if found is None:
-        raise SetupError(f"requirements.lock does not name {package}: restore the file from git")
-    return found.group()
 
 
 def _exec_in_venv(argv: Sequence[str]) -> int:

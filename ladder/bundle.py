@@ -3,6 +3,7 @@
 The packages are in `wheels/`, which the set-up prefers to any index (ladder/bootstrap.py).
 """
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 
 from ladder import PACKAGED_FILES, ROOT, UserError, git
+from ladder.locks import entries
 
 GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)  # minor versions that wheels are built for; 2.34 is from 2021
 # What markers and tags of wheels call the systems.
@@ -71,25 +73,16 @@ class Target:
         return ["--only-binary=:all:", "--python-version", f"{self.python}.{release}", *platforms]
 
 
-def own_system() -> tuple[str, ...]:
-    """This machine's system."""
-    return tuple(
-        name for name, (environment, _) in SYSTEMS.items() if environment["sys_platform"] == sys.platform
-    )
+def targets(systems: Sequence[str] = (), pythons: Sequence[str] = ()) -> tuple[Target, ...]:
+    """The laptops of these systems with these versions of Python, by default this machine's.
 
-
-def own_python() -> tuple[str, ...]:
-    """The version of the Python that runs this."""
-    return (f"{sys.version_info[0]}.{sys.version_info[1]}",)
-
-
-def targets(systems: Sequence[str], pythons: Sequence[str]) -> tuple[Target, ...]:
-    """The laptops of these systems with these versions of Python. Raises UserError for an unknown one."""
-    for given, known in ((systems, tuple(SYSTEMS)), (pythons, PYTHONS)):
-        for each in given:
-            if each not in known:
-                raise UserError(f"unknown system or Python version {each!r}: choose from {', '.join(known)}")
-    return tuple(Target(system, python) for system in systems for python in pythons)
+    Raises UserError for an unknown one.
+    """
+    if unknown := {*systems, *pythons} - {*SYSTEMS, *PYTHONS}:
+        raise UserError(f"unknown {min(unknown)}: choose from {', '.join((*SYSTEMS, *PYTHONS))}")
+    own = [name for name, (where, _) in SYSTEMS.items() if where["sys_platform"] == sys.platform]
+    versions = pythons or [f"{sys.version_info[0]}.{sys.version_info[1]}"]
+    return tuple(Target(system, python) for system in systems or own for python in versions)
 
 
 def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
@@ -126,7 +119,7 @@ def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
 
 def fetch(lock: Path, target: Target, wheels: Path) -> None:
     """Download the packages of a lock for a target into `wheels`, verifying hashes. Raises UserError."""
-    found = list(entries(lock.read_text(encoding="utf-8")))
+    found = list(without_markers(lock.read_text(encoding="utf-8")))
     done: set[str] = set()
     for release in PATCH_RELEASES:
         here = target.environment(release)
@@ -145,14 +138,12 @@ def fetch(lock: Path, target: Target, wheels: Path) -> None:
             _download(BUILDERS, target.options(release), wheels)
 
 
-def entries(lock: str) -> Iterator[tuple[Requirement, str]]:
-    """The packages of a lock, each with its lines including hashes, without its marker."""
-    for entry in lock.replace("\\\n", "").splitlines():
-        head, *hashes = entry.split(" --hash=")
-        if head.strip() and not head.startswith("#"):
-            requirement = Requirement(head.strip())
-            pinned = f"{requirement.name}{requirement.specifier}"
-            yield requirement, " ".join([pinned, *(f"--hash={each.strip()}" for each in hashes)])
+def without_markers(lock: str) -> Iterator[tuple[Requirement, str]]:
+    """The packages of a lock, each with its version and hashes in one line."""
+    for head, lines in entries(lock):
+        requirement = Requirement(head)
+        hashes = re.findall(r"--hash=\S+", lines)
+        yield requirement, " ".join([f"{requirement.name}{requirement.specifier}", *hashes])
 
 
 def _download(requirements: Sequence[str], options: Sequence[str], wheels: Path) -> None:

@@ -320,7 +320,7 @@ def assess(
         rev=rev,
         ask=ask,
         answers=answers,
-        json=Path("-") if as_json else None,
+        json=as_json,
         markdown=markdown,
         html=html,
         min_level=min_level,
@@ -349,8 +349,7 @@ def bundle(
     """
     from ladder import bundle
 
-    targets = bundle.targets(system or bundle.own_system(), python or bundle.own_python())
-    bundle.bundle(folder, targets, console())
+    bundle.bundle(folder, bundle.targets(system or (), python or ()), console())
 
 
 @app.command()

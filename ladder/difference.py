@@ -15,6 +15,7 @@ from rich.text import Text
 
 from ladder import ROOT, UserError, carry, practices
 from ladder.levels import Level, level
+from ladder.locks import entries
 from ladder.practices import Row
 from ladder.source import read
 
@@ -171,8 +172,7 @@ def packages(before: str, after: str) -> tuple[str, ...]:
 
 
 def _pins(lock: str) -> dict[str, str]:
-    pins = [line.split()[0].rstrip(";") for line in lock.splitlines() if line[:1].isalnum()]
-    return dict(pin.split("==") for pin in pins if "==" in pin)
+    return dict(head.split()[0].rstrip(";").split("==") for head, _ in entries(lock))
 
 
 def unified(file: File) -> Iterator[str]:

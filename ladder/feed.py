@@ -28,7 +28,9 @@ def simulate(
         int | None, typer.Option(help="Random seed.", show_default="that of the committed feed", min=0)
     ] = None,
     scenario: ScenarioName = None,
-    start: Annotated[str, typer.Option(help="First month, YYYY-MM.")] = "2011-01",
+    start: Annotated[
+        datetime, typer.Option(help="First month.", formats=["%Y-%m"], show_default="2011-01")
+    ] = datetime(2011, 1, 1),
     months: Annotated[int, typer.Option(help="How many months.", min=1)] = 24,
     out: Out = None,
 ) -> None:
@@ -41,7 +43,7 @@ def simulate(
     story = _scenario(scenario)
     folder = out or _default(f"simulated-{story.name}" if story else "simulated")
     seed = simulator.DEFAULT_SEED if seed is None else seed
-    _write(simulator.simulate(story, seed=seed, start=start, months=months), folder)
+    _write(simulator.simulate(story, seed=seed, start=f"{start:%Y-%m}", months=months), folder)
 
 
 @app.command()

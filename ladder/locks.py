@@ -1,5 +1,9 @@
-"""Regenerates the lock files: `python -m ladder.locks`. The root's first; each level's is a part of it."""
+"""Reads lock files, and regenerates them: `python -m ladder.locks`.
 
+The root's lock is made first; each level's is a part of it.
+"""
+
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +14,12 @@ from ladder import ROOT
 # No index, no header with a command line: a lock names packages, versions and hashes, nothing of a machine.
 COMPILE = ["pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes"]
 COMPILE += ["--no-emit-index-url", "--no-header", "--no-annotate", "--all-extras"]
+
+
+def entries(lock: str) -> list[tuple[str, str]]:
+    """The packages of a lock in order: `name==version`, with a marker if there is one, and all its lines."""
+    found = re.findall(r"(?m)^[A-Za-z0-9].*\n(?:[ \t].*\n)*", lock if lock.endswith("\n") else f"{lock}\n")
+    return [(lines.split(" --hash")[0].split("\n")[0].rstrip("\\ "), lines) for lines in found]
 
 
 def main() -> None:

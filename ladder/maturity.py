@@ -14,17 +14,9 @@ from rich.text import Text
 
 from ladder import ROOT, UserError, git
 from ladder.levels import Level, level, levels
-from ladder.practices import Row, every_row, proof_of, rows
+from ladder.practices import Row, areas, every_row, proof_of, rows
 from ladder.workcopy import home
 
-AREAS = {
-    "highlights": "Highlights",
-    "technology": "Technology",
-    "people": "People",
-    "model_creation": "Model creation",
-    "model_release": "Model release",
-    "application_integration": "Application",
-}
 HEADING = "## What is met, and what is not"
 STYLES = {"passed": "green", "failed": "red"}
 
@@ -106,7 +98,7 @@ def _legend(known: Mapping[str, Mapping[str, str]]) -> str:
 def section(number: int) -> str:
     """The last section of a level's README: its rows by area."""
     lines = [HEADING, "", "| area | met | not met, or manual |", "|---|---|---|"]
-    for area, title in AREAS.items():
+    for area, title in areas().items():
         own = [each for each in rows() if each.level == number and each.area == area]
         cells = ["; ".join(_plain(each) for each in own if each.absent == lack) for lack in (False, True)]
         if any(cells):

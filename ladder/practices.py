@@ -10,22 +10,18 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from ladder import ROOT, UserError
 from ladder.levels import level
-from ladder.source import Loader, read, read_yaml, span
+from ladder.source import Loader, Strict, read, read_yaml, span
 
 MODEL = ROOT / "docs" / "maturity-model.yaml"
 LIST = ROOT / "docs" / "practices.yaml"
 PROOFS = ROOT / "tests" / "maturity"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Row(_Frozen):
+class Row(Strict):
     """A row of the maturity model; `absent` ones describe what a level lacks.
 
     `since`: the edition that added it. Not `shown`: deliberately at no level, but known to assessments.
@@ -41,7 +37,7 @@ class Row(_Frozen):
     reason: str = ""
 
 
-class AtLevel(_Frozen):
+class AtLevel(Strict):
     """A practice at one level: description, the rows that it shows, and the code to read."""
 
     says: str
@@ -49,17 +45,17 @@ class AtLevel(_Frozen):
     code: tuple[str, ...] = ()
 
 
-class Practice(_Frozen):
+class Practice(Strict):
     """A practice and the patterns of the files that serve it; without levels, of files that serve all."""
 
     id: str
     title: str
     says: str
     files: tuple[str, ...] = Field(min_length=1)
-    levels: dict[int, AtLevel] = {}
+    levels: dict[int, AtLevel] = Field(default={})
 
 
-class _List(_Frozen):
+class _List(Strict):
     practices: tuple[Practice, ...]
 
 
@@ -108,6 +104,11 @@ def every_row() -> tuple[Row, ...]:
 def rows() -> tuple[Row, ...]:
     """The rows that the levels show."""
     return tuple(each for each in every_row() if each.shown)
+
+
+def areas() -> dict[str, str]:
+    """The titles of the areas, which are the columns of the maturity model."""
+    return {each.area: each.area.replace("_", " ").capitalize() for each in rows()}
 
 
 @cache

@@ -8,29 +8,25 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ladder import ROOT, UserError
 from ladder.levels import Level
-from ladder.source import read_yaml
+from ladder.source import Strict, read_yaml
 
 Reason = Annotated[str, Field(min_length=1)]
 Question = Literal["reproduce", "training_data", "released_by"]
 Role = Literal["data scientist", "data engineer", "software engineer", "machine"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Move(_Strict):
+class Move(Strict):
     """Files that people move from one place in the project to another."""
 
     source: Annotated[str, Field(alias="from")]
     to: str
 
 
-class Step(_Strict):
+class Step(Strict):
     """One step: what happens, who does it, and its effect on the machine."""
 
     id: str
@@ -50,17 +46,17 @@ class Step(_Strict):
         return self.who != "machine"
 
 
-class Page(_Strict):
+class Page(Strict):
     """A server that people open in a browser; `{port}` in its command and `env` is a free port."""
 
     name: str
     command: str
     probe: str = "/"  # the path that responds once it is up
     path: str = ""  # the page that people open first
-    env: dict[str, str] = {}
+    env: dict[str, str] = Field(default={})
 
 
-class Flows(_Strict):
+class Flows(Strict):
     """How the Prefect server of that name runs what the background does otherwise.
 
     `prepare` and `worker` are commands, `daily` is the deployment run first each day. The group in
@@ -75,14 +71,14 @@ class Flows(_Strict):
     event_count_pattern: str
 
 
-class ByDate(_Strict):
+class ByDate(Strict):
     """How a level with its own release triggers is made to start releases on given days instead."""
 
     settings: dict[str, dict[str, Any]]  # for its params.yaml, by section
     steps: tuple[Step, ...]  # of each such release
 
 
-class Procedure(_Strict):
+class Procedure(Strict):
     """What people do when asked a question about an old prediction.
 
     `{version}`, `{prediction}` and `{day}` stand for values of the response, and its day. With `output_file`,
@@ -106,7 +102,7 @@ class Procedure(_Strict):
         return self
 
 
-class Runbook(_Strict):
+class Runbook(Strict):
     """The steps of a release and of each day, the steps by which users get predictions by hand; and pages."""
 
     release: tuple[Step, ...]
@@ -121,7 +117,7 @@ class Runbook(_Strict):
     background: tuple[Step, ...] = ()  # what runs next to the application, until it ends
     flows: Flows | None = None  # what does the same during a story
     by_date: ByDate | None = None  # None: its releases start on people's dates anyway
-    questions: dict[Question, Procedure] = {}  # about a prediction of long ago
+    questions: dict[Question, Procedure] = Field(default={})  # about a prediction of long ago
 
     @property
     def digest_files(self) -> tuple[str, ...]:
@@ -146,7 +142,7 @@ def load(folder: Path) -> Runbook:
     return read_yaml(Runbook, folder / "runbook.yaml")
 
 
-class Duration(_Strict):
+class Duration(Strict):
     """How many days a step takes people, and the reason."""
 
     days: Annotated[int, Field(ge=0)]
@@ -157,7 +153,7 @@ Month = Annotated[int, Field(ge=1, le=12)]
 DayOfMonth = Annotated[int, Field(ge=1, le=28)]
 
 
-class Days(_Strict):
+class Days(Strict):
     """On which days of the year something is done, and why then. No months: on none."""
 
     months: tuple[Month, ...]
@@ -165,14 +161,14 @@ class Days(_Strict):
     why: Reason
 
 
-class Team(_Strict):
+class Team(Strict):
     """The people of one level: when they release, and how long each step takes them."""
 
     live: Days  # when a new model goes live
     days: dict[str, Duration]
 
 
-class Complaints(_Strict):
+class Complaints(Strict):
     """When users complain: once the weekly error has been `times` that of the four weeks before an incident
     for so many days; and the reason for this assumption.
     """
@@ -182,7 +178,7 @@ class Complaints(_Strict):
     why: str
 
 
-class People(_Strict):
+class People(Strict):
     """The assumption of data/people.yaml."""
 
     complaints: Complaints

@@ -9,11 +9,19 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ladder import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A part of a file that rejects unknown keys, and does not change once read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # how such a file begins
 
 
@@ -61,16 +69,24 @@ def text_of(content: bytes, errors: str = "strict") -> str:
 def read_yaml(kind: type[Model], path: Path) -> Model:
     """The content of a YAML file. Raises UserError with the file and the key that is wrong."""
     try:
-        return kind.model_validate(yaml.load(text_of(path.read_bytes()), Loader))
+        return validated(kind, yaml.load(text_of(path.read_bytes()), Loader), path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def validated(kind: type[Model], content: Any, path: Path) -> Model:
+    """The content of a file as a model. Raises UserError with the file and the key that is wrong."""
+    try:
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        key = ".".join(map(str, first["loc"]))
+        says = first["msg"].removeprefix("Value error, ")
+        raise UserError(": ".join(filter(None, [str(path), key, says]))) from None
 
 
 def _cells(notebook: str) -> str:

@@ -1,24 +1,18 @@
 """People's answers, from `maturity-answers.yaml` or the terminal."""
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import BeforeValidator, Field, model_validator
 
 from ladder import UserError
 from ladder.assess.rules import Practice, Rules
-from ladder.source import TextLoader, text_of
+from ladder.source import Strict, TextLoader, text_of, validated
 
 FILE = "maturity-answers.yaml"
-SAYS = {
-    "yes": "yes", "true": "yes", "no": "no", "false": "no", "unknown": "unknown",
-    "not applicable": "not applicable", "not supported": "not supported", "not detected": "not detected",
-}  # fmt: skip
-NEEDS_REASON = ("not applicable", "not supported", "not detected")
 HEAD = """\
 # Facts about the team that no file shows, answered by people for an assessment. `by` and `on`: who answered,
 # and when; an answer may have its own. Questions are answered by id with yes or no. Rows are marked by id as
@@ -27,72 +21,64 @@ HEAD = """\
 """
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Strict):
     """An answer, with author, date and reason."""
 
-    says: str
-    by: str
-    on: str
+    says: Literal["yes", "no", "unknown", "not applicable", "not supported", "not detected"] = Field(
+        alias="answer"
+    )
+    by: str = ""
+    on: str = Field(default="", pattern=r"^\d{4}-\d{2}-\d{2}$")
     because: str = ""
 
+    @model_validator(mode="after")
+    def _reasoned(self) -> Self:
+        if self.says.startswith("not ") and not self.because:
+            raise ValueError(f"{self.says} needs a reason (`because`)")
+        return self
 
-@dataclass(frozen=True)
-class Answers:
+
+Listed = Annotated[
+    dict[str, Annotated[Answer, BeforeValidator(lambda it: {"answer": it} if isinstance(it, str) else it)]],
+    BeforeValidator(lambda it: it or {}),  # a key without a value
+]
+
+
+class Answers(Strict):
     """All answers: to questions by the id of their practice, and on rows."""
 
-    practices: Mapping[str, Answer] = field(default_factory=dict)
-    rows: Mapping[str, Answer] = field(default_factory=dict)
+    practices: Listed = Field(default={}, alias="answers")
+    rows: Listed = Field(default={})
+    by: str = ""  # these two: of answers without their own
+    on: str = Field(default="", pattern=r"^\d{4}-\d{2}-\d{2}$")
+    version: str = ""
 
 
 def parse(text: str, where: str, known: Rules) -> Answers:
     """Read the file's content. Raises UserError with one line that names the mistake."""
     try:
-        content = yaml.load(text, TextLoader)
+        content = yaml.load(text, TextLoader) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-    if content is None or content == "":
-        return Answers()
-    if not isinstance(content, dict):
-        raise UserError(f"{where}: needs `by`, `on` and `answers`")
-    if extra := content.keys() - {"version", "by", "on", "answers", "rows"}:
-        raise UserError(f"{where}: unknown key {sorted(extra)[0]}; there are by, on, answers and rows")
-    ids = [each.id for each in known.practices]
-    return Answers(
-        _listed(content, "answers", ids, where),
-        _listed(content, "rows", list(known.rows), where),
+    found = validated(Answers, content, Path(where))
+    ids = {each.id for each in known.practices} | known.rows.keys()
+    for name, each in (found.practices | found.rows).items():
+        if name not in ids:
+            raise UserError(f"{where}: unknown {name}; `ladder assess --questions` lists the questions")
+        if each.says != "unknown" and not ((each.by or found.by) and (each.on or found.on)):
+            raise UserError(f"{where}: {name} needs `by` and `on` (like 2026-01-31), or the file does")
+    return found.model_copy(
+        update={"practices": _completed(found, found.practices), "rows": _completed(found, found.rows)}
     )
 
 
-def _listed(content: Mapping[str, Any], key: str, known: list[str], where: str) -> dict[str, Answer]:
-    listed = content.get(key) or {}
-    if not isinstance(listed, dict):
-        raise UserError(f"{where}: {key} has to be a mapping")
-    read = (
-        (name, _answer(name, each, content, known, f"{where}: {key}.{name}")) for name, each in listed.items()
-    )
-    return {name: answer for name, answer in read if answer is not None}
-
-
-def _answer(name: str, given: Any, content: Mapping[str, Any], known: list[str], where: str) -> Answer | None:
-    """The answer; None if it is unknown."""
-    if name not in known:
-        raise UserError(f"{where}: unknown; `ladder assess --questions` lists the questions")
-    entry = given if isinstance(given, dict) else {"answer": given}
-    if extra := entry.keys() - {"answer", "because", "by", "on"}:
-        raise UserError(f"{where}: unknown key {sorted(extra)[0]}; there are answer, because, by and on")
-    says = SAYS.get(str(entry.get("answer", "")).strip().lower())
-    if says is None:
-        raise UserError(f"{where}: answer yes, no, unknown, not applicable, not supported or not detected")
-    if says == "unknown":  # the question stays open
-        return None
-    by, on = str(entry.get("by") or content.get("by") or ""), str(entry.get("on") or content.get("on") or "")
-    if not by or not re.fullmatch(r"\d{4}-\d{2}-\d{2}", on):
-        raise UserError(f"{where}: `by` and `on` (like 2026-01-31) are required, there or at the top level")
-    because = str(entry.get("because") or "")
-    if says in NEEDS_REASON and not because:
-        raise UserError(f"{where}: {says} needs a reason (`because`)")
-    return Answer(says, by, on, because)
+def _completed(file: Answers, listed: Mapping[str, Answer]) -> dict[str, Answer]:
+    """The answers with author and date; unknown ones leave their question open."""
+    return {
+        name: each.model_copy(update={"by": each.by or file.by, "on": each.on or file.on})
+        for name, each in listed.items()
+        if each.says != "unknown"
+    }
 
 
 def ask(
@@ -109,8 +95,10 @@ def ask(
         for at, each in enumerate(wanted, 1):
             reply = read(f"[{at}/{len(wanted)}] {each.asks} [y/n, Enter: unknown] ").strip().lower()
             if reply[:1] in ("y", "n"):
-                found[each.id] = known = Answer("yes" if reply[0] == "y" else "no", by, on)
-                found[each.id] = replace(known, because=read("    Source (person or document)? ").strip())
+                known = Answer(answer="yes" if reply[0] == "y" else "no", by=by, on=on)
+                found[each.id] = known
+                source = read("    Source (person or document)? ").strip()
+                found[each.id] = known.model_copy(update={"because": source})
     return found
 
 
@@ -121,9 +109,7 @@ def save(path: Path, new: Mapping[str, Answer]) -> None:
         content = yaml.load(text_of(path.read_bytes()), TextLoader) or {}
     answers = content.setdefault("answers", {})
     for name, each in new.items():
-        answers[name] = {"answer": each.says, "by": each.by, "on": each.on} | (
-            {"because": each.because} if each.because else {}
-        )
+        answers[name] = each.model_dump(by_alias=True, exclude_defaults=True)
     path.write_text(
         HEAD + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8"
     )

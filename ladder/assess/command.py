@@ -2,12 +2,14 @@
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markdown import Markdown
+from rich.theme import Theme
 
 from ladder import UserError, git, page
 from ladder.assess import answers, report
@@ -31,8 +33,8 @@ class Options:
     rev: str | None = None
     ask: bool = False
     answers: Path | None = None
-    json: Path | None = None  # these two: also STANDARD_OUTPUT
-    markdown: Path | None = None
+    json: bool = False
+    markdown: Path | None = None  # also STANDARD_OUTPUT
     html: Path | None = None
     min_level: int | None = None
     old: Path | None = None
@@ -48,14 +50,18 @@ def run(options: Options, console: Console) -> bool:
     found = assess(tree, given, every_row())
     made = backlog(found)
     changes = None if options.old is None else compare(_old(options.old), found)
-    if options.json == STANDARD_OUTPUT:
-        sys.stdout.write(report.dumped(report.as_json(found, made, changes)))
+    whole = assessment.markdown(found, made, changes)
+    if options.json:
+        content = report.as_json(found, made, changes)
+        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     elif options.markdown == STANDARD_OUTPUT:
-        sys.stdout.write(report.as_markdown(found, made, changes))
+        sys.stdout.write(whole)
     else:
-        report.show(found, made, changes, console, options.every)
+        shown = whole if options.every else assessment.markdown(found, made, changes, every=False)
+        with console.use_theme(Theme({"markdown.code": "cyan"})):
+            console.print(Markdown(shown))
     if options.markdown not in (None, STANDARD_OUTPUT):
-        _write(report.as_markdown(found, made, changes), options.markdown, console)
+        _write(whole, options.markdown, console)
     if options.html is not None:
         _write(assessment.render(found, made, changes), options.html, console)
     if options.min_level is not None and found.level < options.min_level:
@@ -94,7 +100,7 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
     if new and (options.rev is None or options.answers is not None):
         answers.save(path, new)
         console.print(f"Written: {path}", highlight=False, soft_wrap=True)
-    return replace(given, practices={**given.practices, **new})
+    return given.model_copy(update={"practices": {**given.practices, **new}})
 
 
 def questions(console: Console) -> None:

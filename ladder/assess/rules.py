@@ -5,21 +5,17 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import Field, RootModel
 
 from ladder.assess.facts import Kind, Role
-from ladder.source import read_yaml
+from ladder.source import Strict, read_yaml
 
 Strength = Literal["hint", "evidence", "proof"]
 RANK: dict[str, int] = {"": 0, "hint": 1, "evidence": 2, "proof": 3}
 HERE = Path(__file__).parent
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Tool(_Frozen):
+class Tool(Strict):
     """How a tool is recognised; see tools.yaml."""
 
     packages: tuple[str, ...] = ()
@@ -69,7 +65,7 @@ def _glob(pattern: str) -> str:
     return re.escape(pattern).replace(r"\*", ".*")
 
 
-class Signal(_Frozen):
+class Signal(Strict):
     """A kind of fact that is a sign of a practice."""
 
     kind: Kind
@@ -81,7 +77,7 @@ class Signal(_Frozen):
     exclude: re.Pattern[str] | None = None  # names that do not count
 
 
-class Practice(_Frozen):
+class Practice(Strict):
     """Something that projects do, and how it is recognised."""
 
     id: str
@@ -100,7 +96,7 @@ class Practice(_Frozen):
     strict: bool = False  # anything without effect here is a gap, whatever else is seen
 
 
-class Rules(_Frozen):
+class Rules(Strict):
     """All of it."""
 
     ml_packages: frozenset[str]

@@ -3,6 +3,7 @@
 from datetime import date, timedelta
 from typing import cast
 
+import numpy as np
 import pandas as pd
 
 WITHIN = 1.2  # the error is normal within this factor of the oracle's ...
@@ -32,15 +33,10 @@ def weekly_error(days: pd.DataFrame, start: date, end: date) -> list[float | Non
 
     The last week may be shorter. None for a week with unknown days.
     """
-    found: list[float | None] = []
-    first = start
-    while first <= end:
-        last = min(first + timedelta(days=6), end)
-        week = days.loc[first:last]
-        known = len(week) == (last - first).days + 1
-        found.append(round(mean_error(week), 2) if known else None)
-        first = last + timedelta(days=1)
-    return found
+    known = _each_day(days, start, end)
+    week = np.arange(len(known)) // 7
+    sums = known.groupby(week).sum()
+    return _rounded((sums["error"] / sums["hours"]).where(known["hours"].notna().groupby(week).all()))
 
 
 def error_7_days(days: pd.DataFrame, start: date, end: date) -> list[float | None]:
@@ -48,10 +44,16 @@ def error_7_days(days: pd.DataFrame, start: date, end: date) -> list[float | Non
 
     None until seven days are available, and for a day without hours.
     """
-    dates = [start + timedelta(days=number) for number in range((end - start).days + 1)]
-    known = days.reindex(dates, fill_value=0)
+    known = _each_day(days, start, end).fillna(0)
     sums = known.rolling(DAYS).sum()
-    errors = (sums["error"] / sums["hours"]).where(known["hours"] > 0)
+    return _rounded((sums["error"] / sums["hours"]).where(known["hours"] > 0))
+
+
+def _each_day(days: pd.DataFrame, start: date, end: date) -> pd.DataFrame:
+    return days.reindex([start + timedelta(days=number) for number in range((end - start).days + 1)])
+
+
+def _rounded(errors: pd.Series) -> list[float | None]:
     return [None if error != error else round(float(error), 2) for error in errors]
 
 

@@ -27,6 +27,7 @@ from ladder.compare.results import (
 from ladder.compare.timeline import timeline
 from ladder.compare.verdict import verdicts
 from ladder.levels import Level
+from ladder.output import listed
 from ladder.runbook import Days, People, Team
 from ladder.story import Story
 
@@ -172,9 +173,6 @@ def _when(days: Days) -> str:
     """On which days, in words, and why."""
     if not days.months:
         return days.why
-    numbers = f"day {' and '.join(map(str, days.days))}"
-    if len(days.months) == 12:
-        return f"on {numbers} of each month: {days.why}"
     months = [f"{date(2000, month, 1):%B}" for month in days.months]
-    named = " and ".join([", ".join(months[:-1]), months[-1]] if len(months) > 1 else months)
-    return f"on {numbers} of {named}: {days.why}"
+    named = "each month" if len(months) == 12 else listed(months)
+    return f"on day {listed(days.days)} of {named}: {days.why}"

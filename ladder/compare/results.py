@@ -2,14 +2,12 @@
 
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
-from ladder import UserError
 from ladder.runbook import Question, Role
+from ladder.source import Strict
 
 EventKind = Literal["released", "refused", "rolled back", "noticed", "acted"]
 
@@ -19,11 +17,7 @@ def day_of(moment: str) -> date:
     return datetime.fromisoformat(moment).date()
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class StoryIncident(_Part):
+class StoryIncident(Strict):
     """An incident of the story; `until` is its last day, None if it is permanent."""
 
     kind: str
@@ -31,7 +25,7 @@ class StoryIncident(_Part):
     until: date | None
 
 
-class StoryFacts(_Part):
+class StoryFacts(Strict):
     """Which story it was. `skipped` are events that only the simulator can make happen, over a given feed."""
 
     name: str
@@ -45,7 +39,7 @@ class StoryFacts(_Part):
     skipped: tuple[str, ...] = ()
 
 
-class Event(_Part):
+class Event(Strict):
     """An action or detection of a level on a day of the story, in the level's own words.
 
     `acted`: a response to something it detected, other than the kinds before it.
@@ -56,7 +50,7 @@ class Event(_Part):
     says: str
 
 
-class IncidentResult(_Part):
+class IncidentResult(Strict):
     """The result of an incident at a level. Days are counted from its first day; None: not within the story.
 
     `noticed_by` is the part of the level that detected it, or `users` (an assumption about people).
@@ -74,7 +68,7 @@ class IncidentResult(_Part):
     bad_hours: int
 
 
-class Answer(_Part):
+class Answer(Strict):
     """The answer to one of three questions after the story; `command` is the command that was run, if any."""
 
     question: Question
@@ -85,7 +79,7 @@ class Answer(_Part):
     seconds: float | None
 
 
-class TimelineStep(_Part):
+class TimelineStep(Strict):
     """A step of one release. Days count from the release's first day; `seconds` is measured machine time.
 
     `assumed` is the reason for the assumed days of people (data/people.yaml); None if measured.
@@ -101,7 +95,7 @@ class TimelineStep(_Part):
     assumed: str | None = None
 
 
-class Timeline(_Part):
+class Timeline(Strict):
     """One release of a level, from its data to the day on which it was shown to users; `why` it is chosen."""
 
     begins: date
@@ -110,7 +104,7 @@ class Timeline(_Part):
     steps: tuple[TimelineStep, ...]
 
 
-class Releases(_Part):
+class Releases(Strict):
     """How often and how fresh releases are: what follows from when a level trains and releases."""
 
     mae: float  # mean absolute error of the predictions that users got, bikes an hour
@@ -139,7 +133,7 @@ class LevelResult(Releases):
     timeline: Timeline | None
 
 
-class RetrainedDaily(_Part):
+class RetrainedDaily(Strict):
     """A model retrained daily without delay: the oracle. Errors are None before `since`, its first day,
     and on days without hours.
     """
@@ -150,7 +144,7 @@ class RetrainedDaily(_Part):
     error_7_days: tuple[float | None, ...]
 
 
-class Duration(_Part):
+class Duration(Strict):
     """How many days a step takes people: an assumption, with its reason."""
 
     step: str
@@ -158,14 +152,14 @@ class Duration(_Part):
     why: str
 
 
-class Assumption(_Part):
+class Assumption(Strict):
     """What data/people.yaml assumes of one level's people."""
 
     live: str  # when, in words, and why
     durations: tuple[Duration, ...]
 
 
-class Machine(_Part):
+class Machine(Strict):
     """Where it was measured; machine seconds compare with others of the same machine only."""
 
     python: str
@@ -173,7 +167,7 @@ class Machine(_Part):
     cores: int
 
 
-class Comparison(_Part):
+class Comparison(Strict):
     """All of `compare.json`. `same_dates`: each level once more, with releases started on the same days."""
 
     version: Literal[3] = 3
@@ -229,14 +223,3 @@ class ReplayResult:
     events: list[Event] = field(default_factory=list)  # releases and refusals, in order of days
     recorded_prediction: RecordedPrediction | None = None
     questions: list[Answer] = field(default_factory=list)
-
-
-def load(path: Path) -> Comparison:
-    """Read a comparison. Raises UserError if the file is not one."""
-    try:
-        return Comparison.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
-        what = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a comparison of this version of the tool: {what}") from None

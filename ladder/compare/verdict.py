@@ -8,6 +8,7 @@ from scipy.stats import ttest_rel
 
 from ladder.compare.incidents import USERS
 from ladder.compare.results import IncidentResult, LevelResult, Releases, StoryFacts
+from ladder.output import listed
 from ladder.runbook import Question
 
 # By less than this share two errors, or two numbers of steps, hardly differ.
@@ -167,7 +168,7 @@ def _noticed(levels: Mapping[str, LevelResult]) -> Iterator[str]:
 
 def _after(noticed: Sequence[IncidentResult]) -> str:
     days = [str(each.days_to_notice) for each in noticed]
-    return f"after {_and(days)} {'day' if days == ['1'] else 'days'}"
+    return f"after {listed(days)} {'day' if days == ['1'] else 'days'}"
 
 
 def _failed_requests(story: StoryFacts, levels: Mapping[str, LevelResult]) -> Iterator[str]:
@@ -185,19 +186,11 @@ def _questions(levels: Mapping[str, LevelResult]) -> Iterator[str]:
             lacking.setdefault(missing, []).append(number)
     for missing, numbers in lacking.items():
         if missing:
-            cannot = _or([UNANSWERED[each] for each in missing])
+            cannot = listed([UNANSWERED[each] for each in missing], "or")
             yield f"For an old prediction, nobody at {_of_levels(numbers)} can {cannot}."
         else:
             yield f"At {_of_levels(numbers)} all three questions about an old prediction can be answered."
 
 
 def _of_levels(numbers: Sequence[str]) -> str:
-    return f"level {numbers[0]}" if len(numbers) == 1 else f"levels {_and(numbers)}"
-
-
-def _and(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-
-
-def _or(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} or {parts[-1]}"
+    return f"level {numbers[0]}" if len(numbers) == 1 else f"levels {listed(numbers)}"

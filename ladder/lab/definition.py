@@ -5,22 +5,18 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ladder import UserError
 from ladder.runbook import Move
-from ladder.source import read_yaml
+from ladder.source import Strict, read_yaml
 
 LABS = Path(__file__).resolve().parent / "labs"
 
 Text = Annotated[str, Field(min_length=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Change(_Strict):
+class Change(Strict):
     """An edit: in a text file, the one place that reads `old` becomes `new`; without it the file is new."""
 
     file: str
@@ -28,7 +24,7 @@ class Change(_Strict):
     new: str
 
 
-class Action(_Strict):
+class Action(Strict):
     """Something that is done in a folder of the lab: a command, Python code, files copied, or edits.
 
     `commits`: afterwards everything is committed, with that message.
@@ -57,7 +53,7 @@ class LabStep(Action):
     look: str = ""  # what to look for in the output
 
 
-class Criterion(_Strict):
+class Criterion(Strict):
     """A condition that must hold in the end: a value in one place, and what is expected of it.
 
     The place is one of: a file, an SQL query, an address, the MLflow registry, a command, code that prints
@@ -95,30 +91,30 @@ class Criterion(_Strict):
         return self
 
 
-class Start(_Strict):
+class Start(Strict):
     """The state in which a lab begins: copies of levels, by folder, then actions in the lab's folder."""
 
-    levels: dict[str, int] = {}
+    levels: dict[str, int] = Field(default={})
     actions: tuple[Action, ...] = ()
 
 
-class IncompleteSolution(_Strict):
+class IncompleteSolution(Strict):
     """A plausible but insufficient attempt: steps left out or edited otherwise; and what stays unmet."""
 
     says: Text
     without: tuple[str, ...] = ()
-    instead: dict[str, tuple[Change, ...]] = {}
+    instead: dict[str, tuple[Change, ...]] = Field(default={})
     unmet: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-class Discussion(_Strict):
+class Discussion(Strict):
     """A question for the room, and the points of a good answer."""
 
     question: Text
     answer: Text
 
 
-class Lab(_Strict):
+class Lab(Strict):
     """One lab."""
 
     number: Annotated[int, Field(ge=0)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ladder import __version__, practices
 from ladder.compare.results import Comparison
@@ -18,7 +18,6 @@ from ladder.levels import SHORT
 from ladder.page import charts, environment, save, text, words
 from ladder.page.code import packed
 
-AREAS = ("highlights", "technology", "people", "model_creation", "model_release", "application_integration")
 MARK = "†"  # marks values that rest on assumptions
 
 
@@ -55,7 +54,7 @@ def render(comparison: Comparison, drawn: tuple[Drawn, ...] = ()) -> str:
             script=text("templates/compare.js"),
             measures=words.rows(words.words().measures, bool(comparison.story.incidents)),
             same_dates=words.rows(words.words().same_dates, bool(comparison.story.incidents)),
-            areas=AREAS,
+            areas=practices.areas(),
             rows=practices.rows(),
             practices=[each for each in practices.practices() if each.levels],
             packed=Markup(packed(tuple(numbers))),
@@ -118,7 +117,6 @@ def _environment() -> Environment:
     made.filters["shown"] = shown
     made.filters["day"] = _day
     made.filters["short_day"] = lambda day: _day(day, "%b")
-    made.filters["typed"] = _typed
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     made.filters["days"] = lambda number: f"{round(number, 1):g} day" + ("" if round(number, 1) == 1 else "s")
     made.globals["name_of"] = words.name_of
@@ -147,14 +145,6 @@ def _day(day: date, month: str = "%B") -> str:
 def _period(comparison: Comparison) -> dict[str, str]:
     """What the script needs to know of a chart that is drawn already."""
     return {"start": comparison.story.start.isoformat(), "end": comparison.story.end.isoformat()}
-
-
-def _typed(text: str) -> Markup:
-    """A text with `input to type` between backticks."""
-    parts = str(text).split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts)
-    )
 
 
 def _by_people(comparison: Comparison, number: int) -> bool:

@@ -1,10 +1,10 @@
 """Plans a merge into a project without touching it; locks are merged package by package."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ladder.git import GitError, git, run_unchecked, split_nul
+from ladder.locks import entries
 from ladder.starter import problems
 from ladder.starter.project import Project
 from ladder.starter.template import FILE
@@ -13,7 +13,6 @@ LOCK, README = "requirements.lock", "README.md"
 BOTH = "both"  # changed here and by the template
 GONE_THERE = "gone in the template"
 GONE_HERE = "deleted here"
-_ENTRY = re.compile(r"^([A-Za-z0-9._-]+)==[^\n]*\n(?:[ \t][^\n]*\n?)*", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -73,21 +72,22 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
 def introduced(project: Project, head: str, commit: str, env: Mapping[str, str] | None = None) -> str | None:
     """The template's README about the project's problem, unless people extended the earlier one."""
     about = problems.introduction_of(project.folder, project.origin.package)
-    base = git(project.folder, "merge-base", head, commit, env=env).strip()
-    old, own, new = (
-        run_unchecked(project.folder, "show", f"{at}:{README}", env=env).stdout for at in (base, head, commit)
-    )
+    old, own, new = _versions(project, head, commit, README, env)
     return about.put_into(new) if about is not None and own == about.put_into(old) else None
 
 
 def merged_lock(project: Project, plan: Plan, env: Mapping[str, str] | None = None) -> Merged:
     """The template's lock, with the packages that the project had added."""
-    base = git(project.folder, "merge-base", plan.head, plan.commit, env=env).strip()
-    old, own, new = (
-        run_unchecked(project.folder, "show", f"{at}:{LOCK}", env=env).stdout
-        for at in (base, plan.head, plan.commit)
-    )
-    return merge_locks(old, own, new)
+    return merge_locks(*_versions(project, plan.head, plan.commit, LOCK, env))
+
+
+def _versions(
+    project: Project, head: str, commit: str, path: str, env: Mapping[str, str] | None
+) -> tuple[str, ...]:
+    """A file's text before both, in the project and in the template."""
+    base = git(project.folder, "merge-base", head, commit, env=env).strip()
+    shown = (f"{at}:{path}" for at in (base, head, commit))
+    return tuple(run_unchecked(project.folder, "show", each, env=env).stdout for each in shown)
 
 
 def _kind(stages: set[str]) -> str:
@@ -127,7 +127,7 @@ def merge_locks(base: str, ours: str, theirs: str) -> Merged:
 def _entries(text: str) -> dict[str, str]:
     """The lines of each package, by name; a package locked more than once has them all."""
     found: dict[str, str] = {}
-    for match in _ENTRY.finditer(text):
-        lines = match.group() if match.group().endswith("\n") else match.group() + "\n"
-        found[match[1]] = found.get(match[1], "") + lines
+    for head, lines in entries(text):
+        name = head.partition("==")[0]
+        found[name] = found.get(name, "") + lines
     return found

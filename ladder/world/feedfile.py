@@ -5,7 +5,6 @@ import os
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from ladder import UserError
@@ -25,11 +24,10 @@ COLUMNS = [
     "count",
 ]
 INPUTS = COLUMNS[:8]  # known before the hour: the columns of a request
+COUNTS = COLUMNS[8:]
 
 FLAGS = ["holiday", "workingday"]
 FLOATS = ["temp_c", "feels_like_c", "humidity", "windspeed_kmh"]
-COUNTS = ["casual", "registered", "count"]
-OPTIONAL = {"humidity", "casual", "registered"}
 # The possible, not the usual: a station that reports Fahrenheit still gives a readable feed.
 POSSIBLE = {
     "temp_c": (-90.0, 150.0),
@@ -87,7 +85,7 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
                 f"{path}: not part of a feed, so the folder is left unchanged; choose an empty folder"
             )
 
-    kept = {f"{month}.csv" for month in np.unique(frame["timestamp"].to_numpy().astype("datetime64[M]"))}
+    kept = {f"{month}.csv" for month in frame["timestamp"].dt.to_period("M").unique()}
     removed = [path for path in present if path.name not in kept]
     for path in removed:
         with path.open("rb") as file:
@@ -107,13 +105,8 @@ def update_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    stamps = frame["timestamp"].to_numpy().astype("datetime64[M]")
-    starts = (
-        np.flatnonzero(np.r_[True, stamps[1:] != stamps[:-1]]) if len(stamps) else np.array([], dtype=int)
-    )
-    for start, end in zip(starts, [*starts[1:], len(stamps)], strict=True):
-        path = folder / f"{stamps[start]}.csv"
-        content = _to_csv(frame.iloc[start:end])
+    for month, rows in frame.groupby(frame["timestamp"].dt.to_period("M")):
+        path, content = folder / f"{month}.csv", _to_csv(rows)
         if not (path.exists() and path.read_bytes() == content):
             _replace(path, content)
             written.append(path)
@@ -151,14 +144,16 @@ def _typed(table: Table) -> pd.DataFrame:
         columns[column] = table.integers(column, 0, 1)
     columns["weather"] = table.integers("weather", 1, 4)
     for column in FLOATS:
-        columns[column] = table.numbers(column, *POSSIBLE[column], optional=column in OPTIONAL)
-    for column in COUNTS:
-        columns[column] = table.optional_integers(column, optional=column in OPTIONAL)
-    frame = pd.DataFrame(columns).astype({"count": "int64"})
+        columns[column] = table.numbers(column, *POSSIBLE[column], optional=column == "humidity")
+    return pd.DataFrame(columns | counts(table, "count"))[COLUMNS]
 
-    both = frame["casual"].isna() == frame["registered"].isna()
+
+def counts(table: Table, total: str) -> dict[str, pd.Series]:
+    """The columns casual, registered and count; the last is `total` in the table, which has to be the sum."""
+    casual, registered = (table.integers(name, optional=True) for name in ("casual", "registered"))
+    both = casual.isna() == registered.isna()
     table.require(both, "registered", "casual and registered are both filled or both empty; correct the row")
-    adds_up = (frame["casual"] + frame["registered"] == frame["count"]).fillna(True)
+    count = table.integers(total)
     problem = "{value} is not casual + registered ({row.casual} + {row.registered}); correct the row"
-    table.require(adds_up, "count", problem)
-    return frame[COLUMNS]
+    table.require((casual + registered == count).fillna(True), total, problem)
+    return {"casual": casual, "registered": registered, "count": count}

@@ -5,19 +5,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from ladder import UserError
+from ladder.source import Strict, validated
 from ladder.world import SCENARIOS
 
 Trend = Literal["gradual", "flat"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class _Dated(_Frozen):
+class _Dated(Strict):
     """Something that holds from the first hour of `since` to the last hour of `to`."""
 
     since: dt.date = Field(alias="from")
@@ -30,7 +27,7 @@ class _Dated(_Frozen):
         return self
 
 
-class Growth(_Frozen):
+class Growth(Strict):
     """From one date on, demand is `factor` times as high."""
 
     kind: Literal["growth"]
@@ -38,7 +35,7 @@ class Growth(_Frozen):
     factor: float = Field(gt=0, le=20)
 
 
-class NewHabits(_Frozen):
+class NewHabits(Strict):
     """From one date on, the commuter peaks flatten: `share` of a working day's rides spreads out."""
 
     kind: Literal["new-habits"]
@@ -72,13 +69,13 @@ Event = Annotated[Growth | NewHabits, Field(discriminator="kind")]
 Fault = Annotated[Units | Outage | Poison, Field(discriminator="kind")]
 
 
-class World(_Frozen):
+class World(Strict):
     """What the world is like apart from the events: `gradual` growth through 2011 and 2012, or `flat`."""
 
     trend: Trend = "gradual"
 
 
-class Scenario(_Frozen):
+class Scenario(Strict):
     """A story: the world it plays in, and what happens on which date."""
 
     name: str
@@ -122,15 +119,4 @@ def load_scenario(name_or_path: str) -> Scenario:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not TOML: {error}; correct the file") from error
-    try:
-        return Scenario.model_validate({**content, "name": path.stem})
-    except ValidationError as error:
-        raise UserError(f"{path}: {_first(error)}; correct the file") from error
-
-
-def _first(error: ValidationError) -> str:
-    """The first mistake as `key: what is wrong`, with lists counted from 1."""
-    mistake = error.errors()[0]
-    kinds = {"growth", "new-habits", "units", "outage", "poison"}  # the location includes the discriminator
-    keys = [part + 1 if isinstance(part, int) else part for part in mistake["loc"] if part not in kinds]
-    return ": ".join(filter(None, [".".join(map(str, keys)), mistake["msg"].removeprefix("Value error, ")]))
+    return validated(Scenario, {**content, "name": path.stem}, path)

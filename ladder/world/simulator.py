@@ -1,7 +1,5 @@
 """The simulated world: the true rentals of a bike-share operator, calibrated on published facts."""
 
-import re
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -65,9 +63,9 @@ def simulate(
     Returns a feed like `feedfile.read_feed`; hours without a rental have no row. Raises UserError for a
     period outside the world.
     """
-    first = _month(start)
-    if months < 1:
-        raise UserError(f"months {months}: must be 1 or more")
+    first = pd.Period(start, freq="M")
+    if first < FIRST:
+        raise UserError(f"{first} is too early: the simulated world begins with {FIRST}")
     last = first + (months - 1)
     if last >= FIRST + LONGEST:
         raise UserError(f"{last} is too far away: the simulated world ends with {FIRST + LONGEST - 1}")
@@ -90,15 +88,6 @@ def simulate(
         count=count,
     )[COLUMNS]
     return hours[(hours["timestamp"] >= first.start_time) & (hours["count"] > 0)].reset_index(drop=True)
-
-
-def _month(start: str) -> pd.Period:
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", start):
-        raise UserError(f"start {start}: not a month; write it like 2011-01")
-    month = pd.Period(start, freq="M")
-    if month < FIRST:
-        raise UserError(f"start {start}: the simulated world begins with {FIRST}")
-    return month
 
 
 def _calendar(stamps: pd.DatetimeIndex) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:

@@ -75,37 +75,29 @@ class Table:
             line -= len(rows)
 
     def numbers(self, column: str, low: float, high: float, *, optional: bool = False) -> "pd.Series[float]":
-        """A column of finite numbers from low to high; NaN for an empty cell of an optional column."""
-        texts, empty = self._filled(column, optional)
-        numbers = pd.to_numeric(texts.where(~empty), errors="coerce").astype(float)
-        named = texts.str.lower().str.lstrip("+-").isin(["nan", "inf", "infinity"])
-        self.require(numbers.notna() | empty | named, column, "{value} is not a number; correct it")
-        finite = numbers.abs() < np.inf
-        self.require(finite | empty, column, "{value} is not finite; correct it")
-        possible = numbers.between(low, high) | empty
+        """A column of numbers from low to high; NaN for an empty cell of an optional column."""
+        texts = self._filled(column, optional)
+        numbers = pd.to_numeric(texts, errors="coerce").astype(float)
+        self.require(numbers.notna() | texts.isna(), column, "{value} is not a number; correct it")
+        possible = numbers.between(low, high) | texts.isna()
         self.require(possible, column, f"{{value}} is not between {low:g} and {high:g}; correct it")
         return numbers
 
-    def integers(self, column: str, low: int = 0, high: int = 999_999_999) -> "pd.Series[int]":
-        """A column of whole numbers from low to high as int64."""
-        return self.optional_integers(column, low, high, optional=False).astype("int64")
-
-    def optional_integers(
-        self, column: str, low: int = 0, high: int = 999_999_999, *, optional: bool = True
+    def integers(
+        self, column: str, low: int = 0, high: int = 999_999_999, *, optional: bool = False
     ) -> pd.Series:
-        """A column of whole numbers from low to high as Int64, null for an empty cell."""
-        texts, empty = self._filled(column, optional)
-        whole = texts.str.fullmatch(r"-?[0-9]{1,15}") | empty
+        """A column of whole numbers from low to high as int64; as Int64 with nulls if it is optional."""
+        texts = self._filled(column, optional)
+        whole = texts.isna() | texts.str.fullmatch(r"-?[0-9]{1,15}")
         self.require(whole, column, "{value} is not a whole number; correct it")
-        numbers = pd.to_numeric(texts.where(~empty)).astype("Int64")
-        top = f"between {low} and {high}" if high < 999_999_999 else f"{low} or more"
-        possible = numbers.between(low, high).fillna(True).astype(bool)
-        self.require(possible, column, f"{{value}} is not {top}; correct it")
-        return numbers
+        numbers = pd.to_numeric(texts).astype("Int64")
+        possible = numbers.between(low, high) | texts.isna()
+        self.require(possible, column, f"{{value}} is not between {low} and {high}; correct it")
+        return numbers if optional else numbers.astype("int64")
 
-    def _filled(self, column: str, optional: bool) -> tuple["pd.Series[str]", "pd.Series[bool]"]:
-        texts = self.cells[column]
-        empty = texts == ""
+    def _filled(self, column: str, optional: bool) -> "pd.Series[str]":
+        """The cells of a column, null where they are empty."""
+        texts = self.cells[column].where(self.cells[column] != "")
         if not optional:
-            self.require(~empty, column, "is empty; fill it in")
-        return texts, empty
+            self.require(texts.notna(), column, "is empty; fill it in")
+        return texts

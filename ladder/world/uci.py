@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from ladder import UserError
-from ladder.world.feedfile import COLUMNS
+from ladder.world.feedfile import COLUMNS, counts
 from ladder.world.table import Table
 
 FIRST_LINE = (
@@ -59,8 +59,7 @@ def read_uci(path: Path) -> pd.DataFrame:
     # Somewhat beyond 0 to 1, so that other years fit; a column in real units does not.
     temp, atemp = table.numbers("temp", -0.5, 1.5), table.numbers("atemp", -0.5, 1.5)
     humidity = table.numbers("hum", 0, 1)
-    casual, registered = table.optional_integers("casual"), table.optional_integers("registered")
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "timestamp": stamps.astype("datetime64[us]"),
             "holiday": table.integers("holiday", 0, 1),
@@ -70,16 +69,9 @@ def read_uci(path: Path) -> pd.DataFrame:
             "feels_like_c": (66 * atemp - 16).round(2),
             "humidity": humidity.where(humidity > 0).round(2),
             "windspeed_kmh": (67 * table.numbers("windspeed", 0, 1.5)).round(2),
-            "casual": casual,
-            "registered": registered,
-            "count": table.integers("cnt"),
         }
+        | counts(table, "cnt")
     )[COLUMNS]
-    both = casual.isna() == registered.isna()
-    table.require(both, "registered", "casual and registered are both filled or both empty; correct the row")
-    adds_up = (casual + registered == frame["count"]).fillna(True)
-    table.require(adds_up, "cnt", "{value} is not casual + registered; correct the row")
-    return frame
 
 
 def _first_line(path: Path) -> str:

@@ -18,6 +18,7 @@ from ladder.assess.judge import Assessment
 from ladder.assess.rules import rules
 from ladder.assess.tree import read_tree
 from ladder.levels import Level, levels
+from ladder.page.assessment import markdown
 from tests.assess.projects import TESTS, TRAIN, assessed, make, workflow
 
 CI = ".github/workflows/ci.yml"
@@ -138,7 +139,7 @@ def test_marks_on_rows(tmp_path: Path) -> None:
         ("answers: [", "not YAML"),
         ("by: Ann\nby: Bob", "given twice"),
         ("answers: {hand-over: yes}", "`by`"),
-        ("by: a\non: soon\nanswers: {hand-over: yes}", "`on`"),
+        ("by: a\non: soon\nanswers: {hand-over: yes}", "on: "),
         ("by: a\non: 2026-01-01\nanswers: {hand-ver: yes}", "hand-ver"),
         ("by: a\non: 2026-01-01\nanswers: {hand-over: maybe}", "hand-over"),
         ("by: a\non: 2026-01-01\nrows: {L1-A1: not applicable}", "reason"),
@@ -187,7 +188,9 @@ def test_the_end_of_the_input_keeps_what_was_answered() -> None:
             return reply
         raise EOFError
 
-    new = ask([each for each in rules().practices if each.asks], parse("", "", rules()), "Ann", "", read)
+    new = ask(
+        [each for each in rules().practices if each.asks], parse("", "", rules()), "Ann", "2026-01-31", read
+    )
     assert [(each.says, each.by) for each in new.values()] == [("yes", "Bob"), ("no", "Bob")]
 
 
@@ -402,7 +405,7 @@ def test_pages_are_whole_and_escape_what_they_show(tmp_path: Path) -> None:
         for each in (row.row for row in assessed(tmp_path / "a").rows)
         if each.level and not each.absent
     )
-    assert markdown.read_text(encoding="utf-8").startswith("# a: level ")
+    assert markdown.read_text(encoding="utf-8").startswith("# Level 0, no MLOps: a\n")
 
 
 def test_a_row_that_only_people_can_tell_asks_for_the_answer(tmp_path: Path) -> None:
@@ -415,4 +418,4 @@ def test_a_row_that_only_people_can_tell_asks_for_the_answer(tmp_path: Path) -> 
 def test_the_report_says_what_it_does_not_prove(tmp_path: Path) -> None:
     found = assessed(tmp_path, HALF)
     assert report.as_json(found, None, None)["limitations"]
-    assert report.LIMITS[0] in report.as_markdown(found, None, None)
+    assert report.LIMITS[0] in markdown(found, None, None)

@@ -194,15 +194,18 @@ def test_faults_of_a_story_can_be_laid_over_each_other(committed: pd.DataFrame) 
         ),
         ("title = 'x'\nsays = 'y.'\nstart = 2011-10-01", "start and end belong together"),
         ("title = 'x'\nsays = 'y.'\nstart = 2011-10-01\nend = 2011-09-01", "end is before start"),
-        ("title = 'x'\nsays = 'y.'\n[[event]]\nkind = 'growth'\nfactor = 2", "event.1.from: Field required"),
+        (
+            "title = 'x'\nsays = 'y.'\n[[event]]\nkind = 'growth'\nfactor = 2",
+            "event.0.growth.from: Field required",
+        ),
         (
             "title = 'x'\nsays = 'y.'\n[[event]]\nkind = 'growth'\nfrom = 2012-01-01\nfactor = -1",
-            "event.1.factor: Input should be greater than 0",
+            "event.0.growth.factor: Input should be greater than 0",
         ),
-        ("title = 'x'\nsays = 'y.'\n[[event]]\nkind = 'rain'", "event.1: Input tag 'rain'"),
+        ("title = 'x'\nsays = 'y.'\n[[event]]\nkind = 'rain'", "event.0: Input tag 'rain'"),
         (
             "title = 'x'\nsays = 'y.'\n[[fault]]\nkind = 'units'\nfrom = 2012-05-07\nto = 2012-05-06",
-            "fault.1: to is before from",
+            "fault.0.units: to is before from",
         ),
         ("title = ", "not TOML"),
     ],

@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from ladder import ROOT, bootstrap, git
-from ladder.bundle import PATCH_RELEASES, PYTHONS, SYSTEMS, entries, fetch, own_python, targets
+from ladder.bundle import PATCH_RELEASES, PYTHONS, SYSTEMS, fetch, targets, without_markers
 from ladder.cli import app
+from ladder.locks import entries
 
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 BLANK = {
@@ -29,16 +30,20 @@ def test_every_kind_of_laptop_gets_one_version_of_a_package_with_its_hashes() ->
             here = target.environment(release)
             fitting = [
                 (requirement.name, entry)
-                for requirement, entry in entries(LOCK)
+                for requirement, entry in without_markers(LOCK)
                 if requirement.marker is None or requirement.marker.evaluate(here)
             ]
             assert len({name for name, _ in fitting}) == len(fitting) > 250
             assert all(re.fullmatch(r"\S+==\S+( --hash=sha256:[0-9a-f]{64})+", entry) for _, entry in fitting)
-    names = {requirement.name for requirement, _ in entries(LOCK)}
+    names = {requirement.name for requirement, _ in without_markers(LOCK)}
     windows = targets(["windows"], ["3.12"])[0].environment(0)
     assert (
         {"pywin32", "pandas"}
-        <= {each.name for each, _ in entries(LOCK) if each.marker is None or each.marker.evaluate(windows)}
+        <= {
+            each.name
+            for each, _ in without_markers(LOCK)
+            if each.marker is None or each.marker.evaluate(windows)
+        }
         <= names
     )
 
@@ -60,12 +65,11 @@ def test_packages_are_taken_from_the_folder_and_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
     """The set-up's own installation, with a lock of three packages, one of them published as source alone."""
-    names = ("uv", "typing-extensions", "antlr4-python3-runtime")
-    text = "".join(bootstrap._entry(ROOT / "requirements.lock", name) for name in names)
+    names = ("uv==", "typing-extensions==", "antlr4-python3-runtime==")
+    text = "".join(lines for head, lines in entries(LOCK) if head.startswith(names))
     lock, wheels, venv = tmp_path / "requirements.lock", tmp_path / "wheels", tmp_path / ".venv"
     lock.write_text(text, encoding="utf-8")
-    (here,) = (name for name, (where, _) in SYSTEMS.items() if where["sys_platform"] == sys.platform)
-    (laptop,) = targets([here], own_python())
+    (laptop,) = targets()
     fetch(lock, laptop, wheels)
     if broken:
         (wheel,) = wheels.glob("typing_extensions-*.whl")

@@ -48,7 +48,7 @@ def test_a_part_of_a_story_is_compared_and_the_numbers_are_printed(
     done = run_ladder("compare", "--scenario", week, *period, *options)
     assert done.returncode == 0, done.stderr
     found = results.Comparison.model_validate_json(done.stdout)
-    assert found == results.load(tmp_path / "compare.json")
+    assert found == results.Comparison.model_validate_json((tmp_path / "compare.json").read_bytes())
     assert (str(found.story.start), str(found.story.end)) == ("2011-10-27", "2011-11-05")
     assert [each.kind for each in found.story.incidents] == ["units"]
     assert "without growth of 2011-11-08: outside the period" in done.stderr
