@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -28,7 +29,7 @@ EXTRA_WORKERS = 1  # workers than cores: a third of the time, a test waits for a
 
 
 def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> int:
-    """Run pytest in each place in turn, with one more process than cores. Returns 0 if all passed.
+    """Run pytest in each place, with one more process than cores. Returns 0 if all passed.
 
     `only` names places: level numbers, or `tool`. Raises UserError for one that does not exist.
     """
@@ -52,20 +53,35 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
     carried = {} if every or only or given_files(pytest_args) else repeated_above()
     failed, empty = [], []
     with tempfile.TemporaryDirectory(prefix="ladder-test-", dir=scratch_folder()) as scratch:
-        for name in chosen:
-            above = carried.get(name, [])
-            more = f" ({len(above)} files and tests skipped: repeated at the next level)" if above else ""
-            print(f"\n== tests of {name if name == 'tool' else f'level {name}'}{more}", flush=True)
+
+        def run(name: str, workers: Sequence[str], output: int | None = None) -> tuple[int, str]:
+            """The exit status, and the output if it is captured."""
             command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
             command += ["--basetemp", str(Path(scratch, name)), "-o", "tmp_path_retention_policy=failed"]
             command += [*workers, *slow, *pytest_args]
-            command += [f"{'--deselect' if '::' in each else '--ignore'}={each}" for each in above]
+            command += [
+                f"{'--deselect' if '::' in each else '--ignore'}={each}" for each in carried.get(name, [])
+            ]
             with _without_caches(places[name]) as env:
-                status = subprocess.run(command, cwd=places[name], env=env, check=False).returncode
-            if status == NOTHING_COLLECTED:
-                empty.append(name)
-            elif status:
-                failed.append(name)
+                done = subprocess.run(
+                    command, cwd=places[name], env=env, stdout=output, text=True, check=False
+                )
+            return done.returncode, done.stdout or ""
+
+        # With most of their tests left to the next level, these are short: one process each, side by side.
+        short = [name for name in chosen if carried.get(name)] if not given else []
+        with ThreadPoolExecutor(cores()) as pool:
+            started = {name: pool.submit(run, name, [], subprocess.PIPE) for name in short}
+            for name in chosen:
+                above = carried.get(name, [])
+                more = f" ({len(above)} files and tests skipped: repeated at the next level)" if above else ""
+                print(f"\n== tests of {name if name == 'tool' else f'level {name}'}{more}", flush=True)
+                status, output = started[name].result() if name in started else run(name, workers)
+                print(output, end="", flush=True)
+                if status == NOTHING_COLLECTED:
+                    empty.append(name)
+                elif status:
+                    failed.append(name)
     if failed:
         print(f"\nFailed: {', '.join(failed)}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from tests.toy import MACHINES
@@ -35,6 +36,11 @@ def month_lines(month: str, seed: int = 0) -> list[str]:
 
     On attended days two groups of machines are busy, on others one.
     """
+    return list(_month_lines(month, seed))
+
+
+@cache
+def _month_lines(month: str, seed: int) -> list[str]:
     rng = random.Random(f"{seed} {month}")
     day = datetime.strptime(month, "%Y-%m")
     lines: list[str] = []

@@ -98,6 +98,7 @@ def gathered(folder: Path) -> pd.DataFrame:
     return pd.concat(pd.read_parquet(file) for file in sorted((folder / "state" / "data").glob("*.parquet")))
 
 
+@pytest.mark.slow
 def test_rows_with_equal_times_and_different_keys_round_trip(shop: Path) -> None:
     others = [row | {"customer": row["customer"] % 1000 + 1} for row in ROWS]
     rows = [row for pair in zip(ROWS, others, strict=True) for row in pair]
@@ -127,6 +128,7 @@ def test_labels_not_yet_due_are_excluded(shop: Path) -> None:
     assert "bias_of_shares" in checked.stdout
 
 
+@pytest.mark.slow
 def test_two_orders_at_the_same_second_differ_by_their_customer(shop: Path) -> None:
     path = shop / "feed" / "2012-03.csv"
     lines = path.read_text(encoding="utf-8").splitlines()

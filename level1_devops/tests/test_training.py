@@ -56,6 +56,7 @@ def test_fit_applies_recency_weights(project: Path, run: Run) -> None:
         np.testing.assert_array_equal(fit(rows, PARAMS, 30).predict(X), expected)
 
 
+@pytest.mark.slow
 def test_without_a_half_life_all_rows_weigh_the_same(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)

@@ -44,6 +44,7 @@ def tracking(project: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> 
     return Tracking(load_settings())
 
 
+@pytest.mark.slow
 def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
     tracking: Tracking, server: Server
 ) -> None:

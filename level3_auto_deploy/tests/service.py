@@ -62,7 +62,9 @@ def running(project: Path, *arguments: str, python: Path = Path(sys.executable))
     port = free_port()
     process = start(project, "--port", str(port), *arguments, python=python)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False, verify=False
+        ) as client:
             _wait_for(client, process)
             yield Service(process, client, port)
     finally:
@@ -100,7 +102,7 @@ def serve_in_thread(app: FastAPI, root_path: str = "") -> Iterator[httpx.Client]
         try:
             while not server.started:
                 time.sleep(0.005)
-            with httpx.Client(base_url=url, timeout=30, trust_env=False) as client:
+            with httpx.Client(base_url=url, timeout=30, trust_env=False, verify=False) as client:
                 yield client
         finally:
             server.should_exit = True

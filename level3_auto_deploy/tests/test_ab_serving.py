@@ -248,6 +248,7 @@ def test_a_shadow_is_never_shown_whatever_its_share(service: Service) -> None:
     assert (service.holder.live.other.role, service.holder.live.other.share) == ("shadow", 0.0)
 
 
+@pytest.mark.slow
 def test_a_challenger_that_cannot_be_loaded_never_answers_and_the_champion_goes_on(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:

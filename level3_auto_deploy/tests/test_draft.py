@@ -392,6 +392,7 @@ def test_only_what_depends_on_the_data_changes_in_the_settings(copied: Path, chu
     assert after == before
 
 
+@pytest.mark.slow
 def test_a_second_draft_keeps_what_was_written_since_the_first(copied: Path, churn_file: Path) -> None:
     options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
     schema = copied / "bike_demand" / "problem" / "schema.py"

@@ -334,6 +334,7 @@ def test_where_no_service_answers_the_version_is_stopped(
     assert "the test environment does not serve the version" in failure_message("test-environment", running)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [None, "not a database"])
 def test_without_a_service_one_is_started_for_the_test_and_ends_with_it(
     case: GateContext, monkeypatch: pytest.MonkeyPatch, bad: str | None

@@ -266,8 +266,10 @@ def test_workers_are_listed_with_what_they_serve_until_they_end(address: str, da
         "d",
         5,
     )
-    assert queries.workers(database, 0) == []
     writer.stop()
+    report_worker(
+        database, Worker("gone:1", "production", 4, "d", 5, datetime.now(UTC) - timedelta(minutes=2))
+    )
     assert queries.workers(database, 60) == []
 
 

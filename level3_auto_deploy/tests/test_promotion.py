@@ -177,6 +177,7 @@ def test_invalid_target_is_one_line_error(target: Tracking, run: Run, address: s
     assert output.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_delivery_promotes_what_passes_its_gates(
     source: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,7 @@ def test_incompletely_registered_version_is_ignored(tracking: Tracking) -> None:
     assert [each.number for each in tracking.versions()] == [1, 2]
 
 
+@pytest.mark.slow
 def test_changes_by_other_clients_are_visible(tracking: Tracking) -> None:
     registered(tracking, 2)
     service = Tracking(load_settings())  # in another process

@@ -123,6 +123,7 @@ def evidence(number: int, kind: ComparisonKind = ComparisonKind.TEST) -> Evidenc
     return stored
 
 
+@pytest.mark.slow
 def test_better_challenger_goes_live_early_and_is_watched(tested: Tracking, run: Run) -> None:
     answered("2011-03-05", 20.0, 10.0)
     for day in ("2011-03-02", "2011-03-03", "2011-03-04"):
@@ -257,6 +258,7 @@ def test_reference_time_without_data_uses_outcomes(tested: Tracking, run: Run) -
     assert tested.aliases()[CHAMPION] == 2
 
 
+@pytest.mark.slow
 def test_shadow_test_is_decided_but_never_shown(deploy: Deploy, run: Run, project: Path) -> None:
     change_params(project, mode="shadow")
     assert "shadow test" in deploy(2, BEGAN)[0]
@@ -341,6 +343,7 @@ def test_far_future_outcome_does_not_move_reference_time(tested: Tracking, run: 
     assert tested.aliases()[CHALLENGER] == 2
 
 
+@pytest.mark.slow
 def test_newest_queued_version_is_tested_next(tested: Tracking, deploy: Deploy, run: Run) -> None:
     assert "is queued until the test of version 2 ends" in deploy(3, "2011-03-02")[0]
     assert "is queued until the test of version 2 ends" in deploy(4, "2011-03-03")[0]

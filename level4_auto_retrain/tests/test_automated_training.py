@@ -110,7 +110,7 @@ def test_refit_uses_all_rows_and_holdout_model_excludes_last_week(tmp_path: Path
     assert recorded is not None
     for part in (f"{len(rows):,} rows", data_digest(), loss_with_unit(model.metrics["mae"])):
         assert part in version.description
-    assert recorded.data_summary == f"It was trained on {len(rows):,} rows; excluded: none."
+    assert recorded.data_summary.startswith(f"It was trained on {len(rows):,} rows")
 
 
 @pytest.mark.usefixtures("in_trained")
@@ -150,11 +150,15 @@ def test_train_prints_location_result_and_next_command(in_trained: Trained) -> N
     lines = in_trained.out.splitlines()
     assert lines[0] == "No Prefect server is running, so the steps run in this process."
     assert version.run_id in lines[1]
-    assert "excluded: none" in in_trained.out
-    assert Tracking(load_settings()).run(version.run_id).tags["excluded"] == "none"
     command = lines[-1].partition("python -m bike_demand ")[2]
     assert command in ("release 1", "deploy 1")  # whichever this project has
     assert len(lines) == 4
+
+
+def test_rows_excluded_from_training_are_printed_and_logged(in_trained: Trained) -> None:
+    (version,) = versions()
+    assert "excluded: none" in in_trained.out
+    assert tracking().run(version.run_id).tags["excluded"] == "none"
 
 
 def test_train_writes_only_state_and_dvc_files(in_trained: Trained) -> None:
@@ -184,6 +188,7 @@ def test_the_version_is_the_newest_trained_one_and_keeps_golden_rows(tmp_path: P
     assert {row.request["machine"] for row in golden} == set(MACHINES)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_trained")
 def test_dvc_itself_shows_metrics_and_finds_nothing_to_do() -> None:
     metrics = json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))

@@ -469,6 +469,7 @@ def test_page_updates_in_place_and_shows_an_outage(address: str, live: LiveModel
         assert page.inner_text("h1") == "Bad data: moisture"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 def test_latency_tile_uses_requests_since_opening(address: str, live: LiveModels) -> None:
     """Of 1,002 requests before it was opened half were within 0.8 ms; the 100 afterwards take 30 ms."""

@@ -184,6 +184,7 @@ def test_a_refused_version_is_tried_from_the_start_when_it_is_deployed_again(liv
     assert live.aliases()["challenger"] == 2
 
 
+@pytest.mark.slow
 def test_another_version_waits_while_one_is_tested(live: Tracking, handoffs: tuple[Path, Path]) -> None:
     deployed(2)
     register(*handoffs, tracking=live, holdout_last=HOLDOUT_LAST)
@@ -297,6 +298,7 @@ def test_deploy_latest_does_not_retry_decided_version(live: Tracking) -> None:
     assert live.aliases() == {"champion": 1, "challenger": 2}
 
 
+@pytest.mark.slow
 def test_deploy_latest_does_not_retry_a_version_that_was_replaced(live: Tracking) -> None:
     deployed(2)
     end_test(State.LIVE)
@@ -394,6 +396,7 @@ def test_no_person_releases_past_a_gate(live: Tracking) -> None:
     assert live.aliases() == {"champion": 1}
 
 
+@pytest.mark.slow
 def test_a_version_that_a_person_may_not_release_stays_in_its_test(live: Tracking) -> None:
     deployed(2)
     before = live.version(2)

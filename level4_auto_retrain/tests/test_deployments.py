@@ -73,6 +73,7 @@ TRANSITIONS: dict[str, tuple[Callable[[Deployments], None], bool, dict[str, int]
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what", [pytest.param(each, marks=[] if each == FAST else pytest.mark.slow) for each in TRANSITIONS]
 )

@@ -137,12 +137,12 @@ def test_implausible_date_is_rejected_and_the_loop_continues(client: Client, run
     assert "--as-of" in run("monitor", "--as-of", moment).refusal()
 
 
-@pytest.mark.parametrize("field", [name for name in PROPERTIES if name != "begins"])
-def test_out_of_range_value_is_rejected(client: Client, field: str) -> None:
-    low, high = extremes(field)[:2]
-    beyond = (low[1:], high + "x") if isinstance(low, str) else (low - 1, high + 1, "1_000")
-    for value in (*beyond, 1e999, 10**400):
-        body = json.dumps(EXAMPLE | {field: value}).replace("Infinity", "1e999")
-        response = client.post("/predict", content=body)
-        assert response.status_code == 422, value
-        assert field in response.json()["detail"][0]["loc"]
+def test_out_of_range_values_are_rejected(client: Client) -> None:
+    for field in PROPERTIES.keys() - {"begins"}:
+        low, high = extremes(field)[:2]
+        beyond = (low[1:], high + "x") if isinstance(low, str) else (low - 1, high + 1, "1_000")
+        for value in (*beyond, 1e999, 10**400):
+            body = json.dumps(EXAMPLE | {field: value}).replace("Infinity", "1e999")
+            response = client.post("/predict", content=body)
+            assert response.status_code == 422, (field, value)
+            assert field in response.json()["detail"][0]["loc"]

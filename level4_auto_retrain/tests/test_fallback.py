@@ -167,6 +167,7 @@ def test_service_applies_newly_published_ranges(stored: Path) -> None:
     assert (first["prediction"], first["replaced"]) == (27.0, ["heat"])
 
 
+@pytest.mark.slow
 def test_get_model_refreshes_ranges(stored: Path) -> None:
     change_params(stored, poll_seconds="3600")  # it would not look again by itself
     put_live(echo(Path("made"), "heat"))

@@ -24,7 +24,9 @@ def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerBehavi
         yield behaviour
 
 
-@pytest.mark.parametrize("status", [None, HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN])
+@pytest.mark.parametrize(
+    "status", [None, HTTPStatus.NOT_FOUND, pytest.param(HTTPStatus.FORBIDDEN, marks=pytest.mark.slow)]
+)
 def test_a_web_server_is_gathered_with_and_without_an_index(
     project: Path, run: Run, web: ServerBehavior, status: HTTPStatus | None
 ) -> None:

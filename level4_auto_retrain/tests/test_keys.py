@@ -177,6 +177,7 @@ def test_a_file_that_holds_no_keys_is_reported_before_it_serves(released: Path, 
     assert "keys by name" in run("serve", "--port", 0).refusal()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 def test_the_documentation_sends_the_key_that_a_browser_was_given(
     client: Client, keys: tuple[str, str]

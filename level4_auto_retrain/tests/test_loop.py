@@ -164,6 +164,7 @@ def rollbacks(database: Database) -> list[tuple[int, int | None]]:
     return [(each.version, each.against) for each in all_deployments(database, State.ROLLED_BACK)]
 
 
+@pytest.mark.slow
 def test_signal_about_replaced_champion_is_ignored(database: Database) -> None:
     at = datetime(2011, 3, 1)
     delivery.release(load_settings(), str(register(Path("model")).number), "better", at, print, gates=())
@@ -291,6 +292,7 @@ def log_both(first: str, end: str, *versions: int, beside: float = 0.6, role: st
     store_outcomes(rows)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stepping")
 def test_level_shift_ends_test_of_versions_that_have_not_adapted(database: Database, run: Run) -> None:
     log_both("2011-03-08", "2011-03-12", 1, 2)
@@ -325,6 +327,7 @@ def test_cycle_killed_after_ending_a_test_is_resumed(
     assert event_log.level_shifts(database) == (date.fromisoformat(STEP),)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stepping")
 def test_test_of_adapted_challenger_continues(database: Database, run: Run) -> None:
     log_both("2011-03-08", "2011-03-12", 1, 2, beside=0.9)
@@ -423,6 +426,7 @@ def log_constant(number: int, answer: float, first: str, until: str) -> None:
     store_outcomes(rows)
 
 
+@pytest.mark.slow
 def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Database, run: Run) -> None:
     run_cycle(run, BEGAN)
     tracking = promote_out_of_band(2)
@@ -497,6 +501,7 @@ def test_worse_promotion_is_rolled_back_with_evidence(living: Path, database: Da
     assert [good for _, good in rollbacks(database)] == [1]
 
 
+@pytest.mark.slow
 def test_rollback_by_a_person_is_recorded_as_an_incident(database: Database, run: Run) -> None:
     run_cycle(run, BEGAN)
     promote_out_of_band(2)
@@ -546,6 +551,7 @@ def test_first_model_is_trained_and_released(stored: Path, run: Run, monkeypatch
         assert live_history(database) == [1]
 
 
+@pytest.mark.slow
 def test_without_automatic_deployment_a_waiting_version_is_not_retrained(
     stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -638,9 +644,13 @@ KILL_POINTS = {
     "before the test advances": (cycle, "step"),
     "before the result is recorded": (retraining, "update_results"),
 }
+FAST_KILL_POINTS = {"after it was registered", "before the deployment"}
 
 
-@pytest.mark.parametrize("point", KILL_POINTS)
+@pytest.mark.parametrize(
+    "point",
+    [pytest.param(each, marks=[] if each in FAST_KILL_POINTS else pytest.mark.slow) for each in KILL_POINTS],
+)
 def test_killed_cycle_is_resumed_without_duplicates(
     database: Database,
     run: Run,
@@ -679,6 +689,7 @@ def test_killed_cycle_is_resumed_without_duplicates(
     assert None not in event_log.alerts(database)[0].delivered.values()
 
 
+@pytest.mark.slow
 def test_gates_are_not_run_again_after_a_refusal_and_a_kill(
     database: Database,
     run: Run,

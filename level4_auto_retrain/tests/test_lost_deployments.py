@@ -58,6 +58,7 @@ def deploy(number: int) -> None:
     delivery.deploy(load_settings(), str(number), datetime(2011, 4, 6), print, gates=())
 
 
+@pytest.mark.slow
 def test_after_the_champion_was_deleted_another_version_can_be_deployed(
     releases: Tracking,
     run: Run,
@@ -132,6 +133,7 @@ def test_without_the_database_what_is_live_counts_as_deployed_out_of_band(
     assert releases.aliases() == {"champion": 3, "challenger": number}
 
 
+@pytest.mark.slow
 def test_without_the_database_a_running_test_goes_on(releases: Tracking, run: Run) -> None:
     number = register(constant(Path("new"), 9.0)).number
     deploy_without_gates(number, State.TESTING, at=datetime(2011, 4, 6))
@@ -154,6 +156,7 @@ def test_a_prediction_of_a_deleted_version_names_it(releases: Tracking, run: Run
     assert output.err.splitlines()[-1].startswith("error: version 3")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lose",
     [

@@ -34,6 +34,7 @@ def tracking(living: Path) -> Tracking:  # noqa: F811
     return store
 
 
+@pytest.mark.slow
 def test_a_deleted_champion_is_replaced_by_the_last_good_one(
     tracking: Tracking,
     run: Run,

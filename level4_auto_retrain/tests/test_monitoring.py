@@ -179,6 +179,7 @@ def test_world_change_raises_error_signal_only(
     assert (signal.kind, signal.subject) == (Kind.ERROR, "version 1")
 
 
+@pytest.mark.slow
 def test_bad_requests_do_not_count_as_error_increase(
     database: Database,
 ) -> None:

@@ -66,6 +66,7 @@ def test_all_gates_are_required_by_default(project: Path) -> None:
     assert (given.test, given.may_skip_test) == ("ab", ("*",))
 
 
+@pytest.mark.slow
 def test_gate_not_required_by_the_policy_is_skipped_and_recorded(live: Tracking) -> None:
     output = all_deployments(2)
     row = current_deployment(2)

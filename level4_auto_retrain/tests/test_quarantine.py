@@ -256,6 +256,7 @@ def test_stages_exclude_rows_contradicted_by_outcomes() -> None:
     assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("poisoned")
 def test_exclusions_are_part_of_the_data_version() -> None:
     kept = QUARANTINE.read_bytes()
@@ -268,6 +269,7 @@ def test_exclusions_are_part_of_the_data_version() -> None:
     assert QUARANTINE.read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_gates_ignore_quarantined_rows(released: Path, run: Run) -> None:
     publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), released / "feed")
     post_right_outcomes()

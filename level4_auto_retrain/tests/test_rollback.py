@@ -77,6 +77,7 @@ def test_the_page_of_the_deployment_says_that_it_was_rolled_back() -> None:
     assert "nonsense at night" in page
 
 
+@pytest.mark.slow
 def test_without_an_earlier_version_a_test_under_way_can_be_stopped(project: Path, run: Run) -> None:
     assert project
     tracking = Tracking(load_settings())

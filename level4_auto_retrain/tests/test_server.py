@@ -62,6 +62,7 @@ def test_a_damaged_model_does_not_keep_it_from_starting_with_the_one_before(rele
         assert service.client.get("/model").json()["version"] == "1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silent", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_registry_that_is_dead_or_silent_does_not_keep_it_from_starting(
     project: Path, silent: bool

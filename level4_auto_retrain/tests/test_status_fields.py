@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from bike_demand.core.settings import load_settings
 from bike_demand.loop.context import Context
 from bike_demand.loop.status_fields import publish_status_fields
@@ -37,6 +39,7 @@ def after_cycle(day: str) -> StatusDocument:
     return status
 
 
+@pytest.mark.slow
 def test_comparison_is_published_as_test_then_watch(deploy: Deploy) -> None:
     deploy(2, BEGAN)
     answered("2011-03-06", 20.0, 10.0)

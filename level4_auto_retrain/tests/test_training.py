@@ -79,6 +79,7 @@ def test_fit_applies_recency_weights(project: Path, run: Run) -> None:
         np.testing.assert_array_equal(fit(rows, PARAMS, 30).predict(X), expected)
 
 
+@pytest.mark.slow
 def test_without_a_half_life_all_rows_weigh_the_same(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
@@ -241,6 +242,7 @@ class NoConverter(LinearRegression):  # type: ignore[misc]
     """skl2onnx knows nothing of it."""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("project")
 def test_an_export_without_the_inverse_link_is_rejected(
     run: Run, stage: Stage, monkeypatch: pytest.MonkeyPatch

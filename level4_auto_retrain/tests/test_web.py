@@ -91,6 +91,7 @@ def test_keep_alive_exceeds_uvicorn_default(released: Path) -> None:
         connection.close()
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize(
     ("workers", "poll_seconds", "drain_seconds", "requests"),
@@ -157,7 +158,7 @@ def test_a_trailing_slash_keeps_method_body_and_query() -> None:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
-@pytest.mark.parametrize("prefix", ["", "/pieces"])
+@pytest.mark.parametrize("prefix", [pytest.param("", marks=pytest.mark.slow), "/pieces"])
 def test_the_documentation_works_in_a_browser_without_a_network(prefix: str) -> None:
     pytest.importorskip("playwright")
     from playwright.sync_api import sync_playwright

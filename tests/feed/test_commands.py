@@ -122,6 +122,7 @@ def test_publish_plays_a_scenario_in_its_own_world(
     assert (common["count"] == common["count_clean"]).all() == same
 
 
+@pytest.mark.slow
 def test_publish_over_a_feed_of_ones_own_leaves_events_out_and_says_so(
     run_feed: RunFeed, tmp_path: Path, committed: pd.DataFrame
 ) -> None:

@@ -93,7 +93,7 @@ def wheel(folder: Path, name: str, **modules: str) -> str:
 @pytest.mark.parametrize(
     ("conf", "given"),
     [
-        ("user = true", {"PIP_TARGET": "elsewhere"}),
+        pytest.param("user = true", {"PIP_TARGET": "elsewhere"}, marks=pytest.mark.slow),
         pytest.param("target = elsewhere", {"PIP_USER": "1", "PIP_PREFIX": "x"}, marks=pytest.mark.slow),
     ],
 )

@@ -343,6 +343,7 @@ def test_a_climb_says_what_the_problem_lacks_and_what_to_run_next(ladder: Ladder
     assert f"python -m {PACKAGE} problem check" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_climb_runs_the_check_where_the_packages_are_installed(ladder: Ladder, tmp_path: Path) -> None:
     project = made(2, tmp_path / "project", PACKAGE)
     assert "`problem check` passes" in ladder("climb", project).stdout
@@ -369,6 +370,7 @@ def test_without_git_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         climb(project, QUIET)
 
 
+@pytest.mark.slow
 def test_a_package_that_was_renamed_by_hand_is_followed(tmp_path: Path) -> None:
     project = made(1, tmp_path / "project")
     git(project, "mv", NAME, "cabs")
@@ -412,6 +414,7 @@ def test_a_newer_template_of_the_same_level_comes_without_losing_what_was_change
         climb(project, QUIET, same_level=True)
 
 
+@pytest.mark.slow
 def test_cut_off_in_the_merge_everything_is_as_it_was_and_the_next_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

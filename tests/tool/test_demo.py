@@ -162,6 +162,7 @@ def test_a_folder_the_tool_did_not_make_is_not_removed(
     assert (mine / "thesis.txt").read_text(encoding="utf-8") == "years of work"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
 @pytest.mark.parametrize(
     ("sign", "chosen"),

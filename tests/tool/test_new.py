@@ -250,6 +250,7 @@ def test_a_project_for_ones_own_table_needs_no_edit(tmp_path: Path) -> None:
     run(project, "-m", "pytest", "-q", "-p", "no:xdist", "tests/problem")
 
 
+@pytest.mark.slow
 def test_a_drafted_project_climbs_with_nothing_to_settle(tmp_path: Path) -> None:
     table = tmp_path / "visits.csv"
     days = [date(2023, 1, 1) + timedelta(days=at) for at in range(120)]
@@ -386,6 +387,7 @@ def copied(number: int, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @posix
 def test_a_level_that_was_copied_by_hand_starts_too(tmp_path: Path) -> None:
     project = copied(1, tmp_path / "copy")

@@ -13,6 +13,7 @@ from ladder.testing import repeated_above
 from tests.tool.conftest import Ladder
 
 
+@pytest.mark.slow
 def test_a_run_in_which_nothing_matches_is_no_success(run_ladder: Ladder) -> None:
     done = run_ladder("test", "--only", "1", "tests/test_schema.py", "-k", "no_such_test", "-n", "0")
     assert done.returncode == 1
