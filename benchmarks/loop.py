@@ -144,28 +144,28 @@ def _incident(
         datetime.fromisoformat(each["detected_at"]).date()
         for each in replayed.reported["incidents"]
         if each["kind"] in NOTICED_AS[incident.kind]
-        and incident.day < datetime.fromisoformat(each["detected_at"]).date()
-        and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
+        and incident.since < datetime.fromisoformat(each["detected_at"]).date()
+        and (each["ended_at"] is None or each["ended_at"][:10] > incident.since.isoformat())
     ]
     open_then = any(
-        each["detected_at"][:10] <= incident.day.isoformat()
+        each["detected_at"][:10] <= incident.since.isoformat()
         and each["kind"] == "error-drift"
-        and (each["ended_at"] is None or each["ended_at"][:10] > incident.day.isoformat())
+        and (each["ended_at"] is None or each["ended_at"][:10] > incident.since.isoformat())
         for each in replayed.reported["incidents"]
     )
     trained = [date.fromisoformat(each["at"][:10]) for each in replayed.reported["trainings"]]
-    last = incident.last
+    last = incident.until
     found: dict[str, Any] = {
         "kind": incident.kind,
-        "from": incident.day.isoformat(),
+        "from": incident.since.isoformat(),
         "to": last.isoformat() if last else None,
-        "days_to_notice": min(((day - incident.day).days for day in noticed), default=None),
+        "days_to_notice": min(((day - incident.since).days for day in noticed), default=None),
         "noticed_before": open_then,
         "days_to_training": min(
-            ((day - incident.day).days for day in trained if day > incident.day), default=None
+            ((day - incident.since).days for day in trained if day > incident.since), default=None
         ),
-        "days_to_recover": measures.days_to_recover(days, daily, incident.day),
-        "trained_during": sum(incident.day < day <= last for day in trained) if last else None,
+        "days_to_recover": measures.days_to_recover(days, daily, incident.since),
+        "trained_during": sum(incident.since < day <= last for day in trained) if last else None,
         "kept": {},
     }
     kept = found["kept"]
@@ -175,7 +175,7 @@ def _incident(
             found["days_to_recover"], MAX_DAYS_TO_RECOVER
         )
     if incident.kind == "units" and last:
-        during, normal = days.loc[incident.day : last], daily.loc[incident.day : last]
+        during, normal = days.loc[incident.since : last], daily.loc[incident.since : last]
         found["times_normal"] = round(measures.mean_error(during) / measures.mean_error(normal), 2)
         kept["noticed within a day"] = _within(found["days_to_notice"], MAX_DAYS_TO_NOTICE)
         kept["no training on it"] = found["trained_during"] == 0

@@ -63,21 +63,14 @@ def compare(
         datetime | None,
         typer.Option("--to", formats=["%Y-%m-%d"], help="Last day (default: the scenario's)."),
     ] = None,
-    levels: Annotated[
-        list[str] | None, typer.Option(help="Only these levels, like 0,3,4; may be repeated.")
-    ] = None,
+    levels: Annotated[list[str] | None, typer.Option(help="Only these levels, like 0,3,4.")] = None,
     people: Annotated[
         Path | None,
         typer.Option(help="How long people take: a file like data/people.yaml.", show_default="that file"),
     ] = None,
     out: Out = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print only compare.json on standard output.")
-    ] = False,
-    same_dates: Annotated[
-        bool,
-        typer.Option(help="Also replay all levels with releases starting on the same days."),
-    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print compare.json and nothing else.")] = False,
+    same_dates: Annotated[bool, typer.Option(help="Replay again with the same release dates.")] = True,
 ) -> None:
     """Replay the long story at every level, to measure what each practice costs and saves.
 
@@ -126,12 +119,8 @@ def diff(
         list[str] | None,
         typer.Argument(metavar="FILE", help="Only these: files, folders or patterns in a level's folder."),
     ] = None,
-    changes: Annotated[
-        bool, typer.Option("--changes", help="Also print the diffs (always printed when FILE is given).")
-    ] = False,
-    html: Annotated[
-        bool, typer.Option("--html", help="One page, side by side: reports/diff-A-B.html, or --out.")
-    ] = False,
+    changes: Annotated[bool, typer.Option("--changes", help="Also print diffs, as with FILE.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Side by side, as reports/diff-A-B.html.")] = False,
     out: Annotated[Path | None, typer.Option(help="Where the page goes; implies --html.")] = None,
 ) -> None:
     """What level B adds to level A, changes and carries over, by practice.
@@ -169,12 +158,7 @@ def up(
         int | None, typer.Option(min=1, max=65535, help="Port of the application; a free one if not given.")
     ] = None,
     empty: Annotated[bool, typer.Option("--empty", help="Start without releasing a model first.")] = False,
-    story: Annotated[
-        bool,
-        typer.Option(
-            "--story", help="Replay a story: send hourly requests day by day and print what the level does."
-        ),
-    ] = False,
+    story: Annotated[bool, typer.Option("--story", help="Replay a story, a few seconds a day.")] = False,
     speed: Annotated[
         float | None,
         typer.Option(min=0.5, max=600, metavar="SECONDS", help="Wall seconds per story day (default: 4)."),
@@ -244,11 +228,9 @@ def new(
 @app.command()
 def climb(
     dest: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change; change nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     same_level: Annotated[
-        bool, typer.Option("--same-level", help="Update to the newest template of the same level.")
+        bool, typer.Option("--same-level", help="Take its level's newest template.")
     ] = False,
 ) -> None:
     """Take a project that `ladder new` made one level up: a merge, on a new branch.
@@ -259,7 +241,7 @@ def climb(
     """
     from ladder.starter.climb import climb as take_up
 
-    if not take_up(dest, console(), same_level=same_level, dry_run=dry_run, check=True):
+    if not take_up(dest, console(), same_level=same_level, dry_run=dry_run):
         raise typer.Exit(1)
 
 
@@ -364,9 +346,7 @@ def lab(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --solve: even if you have not passed.")] = False,
     reset: Annotated[bool, typer.Option("--reset", help="Start over; your copy is kept beside it.")] = False,
-    prepare: Annotated[
-        bool, typer.Option("--prepare", help="Create the starting state of every lab in advance.")
-    ] = False,
+    prepare: Annotated[bool, typer.Option("--prepare", help="Create every lab's starting state.")] = False,
 ) -> None:
     """The workshop's labs. Status of a check: 0 passed, 1 incomplete, 2 the checker failed.
 
@@ -398,9 +378,7 @@ def lab(
 def test(
     context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Include slow tests.")] = False,
-    only: Annotated[
-        list[str] | None, typer.Option(help="Only these: a level's number, or `tool`; may be repeated.")
-    ] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A level's number, or `tool`; repeatable.")] = None,
 ) -> None:
     """Every test: each level's own, in its folder, and those that hold across levels.
 

@@ -3,9 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Sequence
 from datetime import date, timedelta
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -29,12 +27,12 @@ def run(number: int, console: Console) -> None:
 
     Raises UserError if a step fails.
     """
-    chosen = level(number)
     with workcopy.exclusive("run") as place:
-        _run(chosen, set_up(chosen, place, None, console), console)
+        _run(level(number), place, console)
 
 
-def _run(chosen: Level, session: Session, console: Console) -> None:
+def _run(chosen: Level, place: Path, console: Console) -> None:
+    session = set_up(chosen, place, None, console)
     book, folder = session.book, session.folder
     table = Table(title="One release", title_justify="left", title_style="bold")
     for column in ("who", "step", "command or file move"):
@@ -102,7 +100,11 @@ def _use(chosen: Level, session: Session, service: Service, console: Console, to
     week = week.reset_index(drop=True)
     rows = week[INPUTS]
     if chosen.number == 0:
-        score = partial(_each, book.predict, folder, console)
+
+        def score() -> None:
+            for step in book.predict:
+                show(step, folder, None, console)
+
         predictions = users.predict_from_file(rows, folder, score)
     else:
         console.print("\n[bold cyan]user[/bold cyan]  Requests predictions for the next week, hour by hour.")
@@ -114,8 +116,3 @@ def _use(chosen: Level, session: Session, service: Service, console: Console, to
         print_line(console, f"  {json.dumps(body)}\n  {shown}", "dim")
     error = (pd.Series(predictions, dtype=float).fillna(0) - week["count"]).abs().mean()
     console.print(f"\nMean error over the next week: {error:.1f} bikes an hour.\n")
-
-
-def _each(steps: Sequence[runbook.Step], folder: Path, console: Console) -> None:
-    for step in steps:
-        show(step, folder, None, console)

@@ -1,7 +1,7 @@
 """Runs a level's loop on its Prefect server: a worker executes the flows, and story days wait for them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -56,21 +56,21 @@ class FlowServer:
             run_command(command, self._folder, self._env)
         self._worker.start()
 
-    def run(self, day: date, show: Callable[[str], None]) -> Iterator[FlowRun]:
+    def run(self, day: date) -> Iterator[FlowRun]:
         """Run the daily flow as of that day; yields it, and each run that its events start, when finished.
 
-        `show` receives what is running. Raises UserError if the server or the worker ends.
+        Raises UserError if the server or the worker ends.
         """
         began = datetime.now(UTC)
         try:
             daily = self._asked("GET", f"deployments/name/{self._flows.daily}")
             wanted = {"idempotency_key": str(day), "parameters": {"as_of": f"{day}T00:00:00"}}
             self._asked("POST", f"deployments/{daily['id']}/create_flow_run", wanted)
-            yield from self._ended(began, show)
+            yield from self._ended(began)
         except httpx.HTTPError as error:
             raise UserError(f"Prefect's server does not respond ({error}): see {self._server.log}") from None
 
-    def _ended(self, began: datetime, show: Callable[[str], None]) -> Iterator[FlowRun]:
+    def _ended(self, began: datetime) -> Iterator[FlowRun]:
         ended: set[str] = set()
         expected, latest = 1, monotonic()
         while len(ended) < expected and monotonic() - latest < AUTOMATION_SECONDS:
@@ -84,7 +84,6 @@ class FlowServer:
                 yield self._run(each)
             if len(ended) < len(runs):
                 latest = monotonic()
-                show(self._at_work())
             if not self._worker.is_running():
                 raise UserError(f"the Prefect worker exited: see {self._worker.log}")
             sleep(POLL_SECONDS)
@@ -101,10 +100,10 @@ class FlowServer:
             },
             "sort": "EXPECTED_START_TIME_ASC",
         }
-        return [each for each in self._found("flow_runs", wanted) if not each["auto_scheduled"]]
+        return [each for each in self._found(wanted) if not each["auto_scheduled"]]
 
     def _run(self, run: dict[str, Any]) -> FlowRun:
-        parts = self._found("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
+        parts = self._found({"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
         failures = [
             f"{each['name']} {each['state']['name'].lower()}: {_reason(each)}"
             f" ({self._server.url}/runs/flow-run/{each['id']})"
@@ -113,16 +112,8 @@ class FlowServer:
         ]
         return FlowRun(run["name"], run["total_run_time"], tuple(failures))
 
-    def _at_work(self) -> str:
-        """The names of the flows and tasks that run now."""
-        running = {"state": {"type": {"any_": ["RUNNING"]}}}
-        flows = self._found("flow_runs", {"flow_runs": running, "sort": "START_TIME_ASC"})
-        tasks = self._found("task_runs", {"task_runs": running, "flow_runs": running})
-        names = [each["name"] for each in (*flows, *tasks)]
-        return ", ".join(dict.fromkeys(names)) or "starting a flow run"
-
-    def _found(self, what: str, wanted: dict[str, Any]) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = self._asked("POST", f"{what}/filter", wanted)
+    def _found(self, wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        listed: list[dict[str, Any]] = self._asked("POST", "flow_runs/filter", wanted)
         return listed
 
     @tenacity.retry(

@@ -9,11 +9,7 @@ from pathlib import Path
 from ladder import UserError
 
 MIN_VERSION = (2, 38)  # the first that merges without a work tree: `git merge-tree --write-tree`
-NOBODY = ("Starter", "starter@localhost")  # the author if git does not know the user's name
-
-
-class GitError(UserError):
-    """A git command failed; the message is git's, on one line."""
+NOBODY = ("-c", "user.name=Starter", "-c", "user.email=starter@localhost")
 
 
 def require() -> None:
@@ -29,11 +25,16 @@ def require() -> None:
 
 
 def git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """Run git and return its output. Raises GitError if its exit status is not 0."""
+    """Run git and return its output. Raises UserError if its exit status is not 0."""
     done = run_unchecked(folder, *arguments, env=env)
     if done.returncode:
-        raise GitError(" ".join((done.stderr or done.stdout).split()))
+        raise failure(folder, done)
     return done.stdout
+
+
+def failure(folder: Path, done: subprocess.CompletedProcess[str]) -> UserError:
+    """What git said, in one line."""
+    return UserError(f"{folder}: git failed: {' '.join((done.stderr or done.stdout).split())}")
 
 
 def run_unchecked(
@@ -64,16 +65,9 @@ def split_nul(listed: str) -> list[str]:
     return [each for each in listed.split("\0") if each]
 
 
-def author(folder: Path) -> dict[str, str]:
-    """Environment variables for the author of a commit, if git does not know the user."""
-    if run_unchecked(folder, "config", "user.email").stdout.strip():
-        return {}
-    name, mail = NOBODY
-    return {
-        f"GIT_{role}_{what}": value
-        for role in ("AUTHOR", "COMMITTER")
-        for what, value in (("NAME", name), ("EMAIL", mail))
-    }
+def author(folder: Path) -> tuple[str, ...]:
+    """Options with the author of a commit, if git does not know the user."""
+    return () if run_unchecked(folder, "config", "user.email").stdout.strip() else NOBODY
 
 
 def store(repository: Path, files: Path, scratch: Path, env: Mapping[str, str] | None = None) -> str:
@@ -111,5 +105,5 @@ def commit_tree(
 ) -> str:
     """Create a commit of the tree. Returns its id. No branch moves, no hook runs."""
     given = [word for parent in parents for word in ("-p", parent)]
-    around = author(repository) | dict(env or {})
-    return git(repository, "commit-tree", tree, *given, "-m", message, env=around).strip()
+    arguments = (*author(repository), "commit-tree", tree, *given, "-m", message)
+    return git(repository, *arguments, env=env).strip()

@@ -3,6 +3,7 @@
 `python -m ladder.maturity` writes the last section of each level's README from the model.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,11 +33,9 @@ def store(ended: Mapping[str, str]) -> None:
     content = results() | {
         row: {"outcome": outcome, "at": now, "commit": commit} for row, outcome in ended.items()
     }
-    try:
+    with contextlib.suppress(OSError):  # a place that cannot be written: the tests are not worse for it
         _file().parent.mkdir(parents=True, exist_ok=True)
         _file().write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    except OSError:  # a place that cannot be written: the tests themselves are not worse for it
-        return
 
 
 def results() -> dict[str, dict[str, str]]:

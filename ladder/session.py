@@ -53,7 +53,7 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     book = runbook.load(folder)
     if name := scenario or book.demo_scenario:
         story = load_story(name)
-        begins = next((each.day for each in story.incidents), story.start)
+        begins = next((each.since for each in story.incidents), story.start)
         session = Session(folder, book, story.clean, begins, story.end)
     else:
         clean = read_feed(FEED)

@@ -21,8 +21,8 @@ class Incident:
     """An incident of a story: its first day, and its last if it is temporary."""
 
     kind: str
-    day: date
-    last: date | None = None
+    since: date
+    until: date | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,6 @@ def load_story(
         end=ends,
         clean=clean,
         scenario=scenario,
-        incidents=tuple(sorted(incidents, key=lambda each: each.day)),
+        incidents=tuple(sorted(incidents, key=lambda each: each.since)),
         left_out=tuple(Incident(each.kind, each.since) for each in dropped),
     )

@@ -165,8 +165,8 @@ def _play(
 
 def _run_flows(flows: FlowServer, today: date, console: Console) -> list[str]:
     """Run the flows of a day. Returns a line on how long they took, and one for each failure."""
-    with console.status("") as status:
-        runs = [*flows.run(today, lambda names: status.update(f"{today}  {names}"))]
+    with console.status(f"{today}  running its flows"):
+        runs = [*flows.run(today)]
     took = ", ".join(f"{run.name.removesuffix(f' {today}')} {run.seconds:.0f} s" for run in runs)
     failures = [f"[red]{escape(failure)}[/red]" for run in runs for failure in run.failures]
     return [f"[dim]flow runs  {took}[/dim]", *failures]

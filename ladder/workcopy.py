@@ -47,10 +47,8 @@ def make_empty(folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     for old in folder.parent.glob(f".{folder.name}.old-*"):  # including leftovers of interrupted runs
         remove(old)
-    made = folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}")
-    made.mkdir()
-    (made / MARKER_FILE).touch()
-    made.rename(folder)  # so that it never exists without its marker file
+    folder.mkdir()
+    (folder / MARKER_FILE).touch()
     return folder
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ladder.assess import commands
 from ladder.assess.facts import Fact, Role
-from ladder.assess.nodes import Items, Map, Text, documents, texts, walk
+from ladder.assess.nodes import Items, Map, Text, documents, inner, maps, texts, walk
 from ladder.assess.tree import words
 
 FALSE = re.compile(
@@ -33,18 +33,19 @@ LOCAL_CALL = re.compile(r"^\./(\.github/workflows/[^@]+)")
 def read(files: Mapping[str, str], outer: Mapping[str, str], prefix: str) -> list[Fact]:
     """The facts of all CI files, including relevant ones of the surrounding repository."""
     found: list[Fact] = []
-    parsed = {name: documents(text) for name, text in files.items() if GITHUB.match(name)}
+    parsed = {name: maps(documents(text)) for name, text in files.items() if GITHUB.match(name)}
     called = _called(parsed)
-    for name, documents_ in parsed.items():
-        for each in documents_:
+    for name, listed in parsed.items():
+        for each in listed:
             found += _github(name, each, files, called.get(name, ()))
         found += _commented(name, files[name])
     for name, text in files.items():
         if GITLAB.match(name):
-            found += _gitlab(name, documents(text), files)
+            for each in maps(documents(text)):
+                found += _gitlab(name, each, files)
             found += _commented(name, text)
         elif _is_azure(name, text):
-            for each in documents(text):
+            for each in maps(documents(text)):
                 found += _azure(name, each, files)
             found += _commented(name, text)
         elif name.endswith((".yml", ".yaml")) and not name.startswith(".github"):
@@ -52,7 +53,7 @@ def read(files: Mapping[str, str], outer: Mapping[str, str], prefix: str) -> lis
     up = "/".join([".."] * len(PurePosixPath(prefix).parts)) if prefix else ""
     for name, text in outer.items():
         if GITHUB.match(name):
-            for each in documents(text):
+            for each in maps(documents(text)):
                 found += _github(name, each, files, (), within=prefix, shown=f"{up}/{name}")
     return found
 
@@ -61,12 +62,10 @@ def _flag(value: Any) -> str:
     return value if isinstance(value, Text) else ""
 
 
-def _called(parsed: Mapping[str, list[Any]]) -> dict[str, tuple[str, ...]]:
+def _called(parsed: Mapping[str, list[Map]]) -> dict[str, tuple[str, ...]]:
     """The triggers of reusable workflows: those of their callers."""
     found: dict[str, tuple[str, ...]] = {}
     for each in (document for every in parsed.values() for document in every):
-        if not isinstance(each, Map):
-            continue
         when = _github_triggers(each)
         for _, _, value in walk(each.get("jobs")):
             if isinstance(value, Text) and (match := LOCAL_CALL.match(value)):
@@ -77,14 +76,13 @@ def _called(parsed: Mapping[str, list[Any]]) -> dict[str, tuple[str, ...]]:
 def _github_triggers(document: Map) -> tuple[str, ...]:
     """What starts a workflow: push, tag, schedule, manual, event."""
     on = document.get("on", document.get("true"))
-    names = [str(each) for each in texts(on)] if not isinstance(on, Map) else [str(each) for each in on]
+    names = [str(each) for each in (on if isinstance(on, Map) else texts(on))]
     when: list[str] = []
     for name in names:
         if name in ("push", "pull_request", "pull_request_target", "merge_group"):
-            inner = on.get(name) if isinstance(on, Map) else None
-            tags_only = isinstance(inner, Map) and "tags" in inner and "branches" not in inner
-            when += [] if tags_only else ["push"]
-            when += ["tag"] if isinstance(inner, Map) and "tags" in inner else []
+            tags = inner(on, name, "tags") is not None
+            when += [] if tags and inner(on, name, "branches") is None else ["push"]
+            when += ["tag"] if tags else []
         elif name == "release":
             when.append("tag")
         elif name == "schedule":
@@ -98,13 +96,13 @@ def _github_triggers(document: Map) -> tuple[str, ...]:
 
 def _github(
     file: str,
-    document: Any,
+    document: Map,
     files: Mapping[str, str],
     called: tuple[str, ...],
     within: str = "",
     shown: str = "",
 ) -> Iterator[Fact]:
-    jobs = document.get("jobs") if isinstance(document, Map) else None
+    jobs = document.get("jobs")
     if not isinstance(jobs, Map):
         return
     name, when = shown or file, _github_triggers(document) + called
@@ -128,10 +126,8 @@ def _github(
         yield from _environment(content, name, when, why, str(job))
         if isinstance(content.get("uses"), Text):
             yield Fact("step", str(content["uses"]), name, content["uses"].line, "ci", when, why, str(job))
-        steps = content.get("steps")
-        for step in steps if isinstance(steps, Items) else []:
-            if isinstance(step, Map):
-                yield from _github_step(step, name, when, why, str(job), files)
+        for step in maps(content.get("steps")):
+            yield from _github_step(step, name, when, why, str(job), files)
 
 
 def _github_step(
@@ -143,11 +139,8 @@ def _github_step(
         if (own := ACTION.match(uses)) and depth == 0:  # an action of the project
             for name in (f".github/actions/{own.group(1)}/action.{end}" for end in ("yml", "yaml")):
                 for document in documents(files.get(name, "")):
-                    runs = document.get("runs") if isinstance(document, Map) else None
-                    inner = runs.get("steps") if isinstance(runs, Map) else None
-                    for each in inner if isinstance(inner, Items) else []:
-                        if isinstance(each, Map):
-                            yield from _github_step(each, name, when, why, job, files, 1)
+                    for each in maps(inner(document, "runs", "steps")):
+                        yield from _github_step(each, name, when, why, job, files, 1)
     if isinstance(run := step.get("run"), Text):
         yield from _commands(run, file, when, why, job, files)
 
@@ -171,8 +164,7 @@ def _concerns(document: Map, prefix: str) -> bool:
 
 def _environment(content: Map, file: str, when: tuple[str, ...], off: str, job: str) -> Iterator[Fact]:
     """The environment that a job deploys to."""
-    value = content.get("environment")
-    value = value.get("name") if isinstance(value, Map) else value
+    value = inner(content, "environment", "name") or content.get("environment")
     if isinstance(value, Text):
         yield Fact("key", f"environment={value}", file, value.line, "ci", when, off, job)
 
@@ -187,28 +179,25 @@ def _commands(
     role: Role = "ci",
 ) -> Iterator[Fact]:
     for line, command, ignored in commands.lines(script, script.first):
-        for where, number, inner, why in commands.expanded(line, command, off or ignored, file, files):
-            yield Fact("run", inner, where, number, role, when, why, job)
+        for where, number, part, why in commands.expanded(line, command, off or ignored, file, files):
+            yield Fact("run", part, where, number, role, when, why, job)
 
 
 # ---- GitLab
 
 
-def _gitlab(file: str, parsed: list[Any], files: Mapping[str, str]) -> Iterator[Fact]:
-    for document in parsed:
-        if not isinstance(document, Map):
+def _gitlab(file: str, document: Map, files: Mapping[str, str]) -> Iterator[Fact]:
+    for job, content in document.items():
+        if job in KEYS_OF_GITLAB or job.startswith(".") or not isinstance(content, Map):
             continue
-        for job, content in document.items():
-            if job in KEYS_OF_GITLAB or job.startswith(".") or not isinstance(content, Map):
-                continue
-            whole = _extended(content, document)
-            when, off = _gitlab_when(whole, document, str(job))
-            for each in when:
-                yield Fact("trigger", each, file, document.lines[job], "ci", when)
-            yield from _environment(whole, file, when, off, str(job))
-            for key in ("before_script", "script"):
-                for script in texts(whole.get(key)):
-                    yield from _commands(script, file, when, off, str(job), files)
+        whole = _extended(content, document)
+        when, off = _gitlab_when(whole, document, str(job))
+        for each in when:
+            yield Fact("trigger", each, file, document.lines[job], "ci", when)
+        yield from _environment(whole, file, when, off, str(job))
+        for key in ("before_script", "script"):
+            for script in texts(whole.get(key)):
+                yield from _commands(script, file, when, off, str(job), files)
 
 
 def _extended(content: Map, document: Map, depth: int = 0) -> Map:
@@ -223,10 +212,7 @@ def _extended(content: Map, document: Map, depth: int = 0) -> Map:
 
 def _gitlab_when(job: Map, document: Map, name: str) -> tuple[tuple[str, ...], str]:
     off = _off(job, f"the job {name}")
-    conditions = [rule for rule in job.get("rules") or [] if isinstance(rule, Map)]
-    whole = document.get("workflow")
-    if isinstance(whole, Map) and not conditions:
-        conditions = [rule for rule in whole.get("rules") or [] if isinstance(rule, Map)]
+    conditions = maps(job.get("rules")) or maps(inner(document, "workflow", "rules"))
     live = [rule for rule in conditions if _flag(rule.get("when")) != "never"]
     if (conditions and not live) or _flag(job.get("when")) == "never":
         return (), off or f"the job {name} never runs"
@@ -260,14 +246,12 @@ def _is_azure(name: str, text: str) -> bool:
     )
 
 
-def _azure(file: str, document: Any, files: Mapping[str, str]) -> Iterator[Fact]:
-    if not isinstance(document, Map):
-        return
+def _azure(file: str, document: Map, files: Mapping[str, str]) -> Iterator[Fact]:
     trigger = document.get("trigger")
     when = [] if (trigger is None and "trigger" not in document) or _flag(trigger) == "none" else ["push"]
     if trigger is None and "schedules" not in document and "resources" not in document:
         when = ["push"]  # without a word, each push starts it
-    if isinstance(trigger, Map) and "tags" in trigger:
+    if inner(trigger, "tags") is not None:
         when.append("tag")
     if document.get("schedules"):
         when.append("schedule")
@@ -297,9 +281,9 @@ def _azure_inside(
                 yield from _commands(script, file, when, why, name, files)
         if isinstance(task := value.get("task"), Text):
             yield Fact("step", str(task), file, task.line, "ci", when, why, name)
-        for key, inner in value.items():
+        for key, part in value.items():
             if key not in ("environment", "variables", "pool", "trigger", "schedules"):
-                yield from _azure_inside(inner, file, when, why, name, files)
+                yield from _azure_inside(part, file, when, why, name, files)
 
 
 # ---- commented-out configuration
@@ -333,30 +317,27 @@ def _orchestrated(file: str, text: str) -> Iterator[Fact]:
         return
     if last.startswith("prefect") or re.search(r"^deployments\s*:", text, re.MULTILINE):
         for document in documents(text):
-            deployments = document.get("deployments") if isinstance(document, Map) else None
-            for each in deployments if isinstance(deployments, Items) else []:
-                if isinstance(each, Map):
-                    yield from _prefect(file, each)
+            for deployment in maps(inner(document, "deployments")):
+                yield from _prefect(file, deployment)
         yield from _commented(file, text)
         return
     if "kind:" in text and re.search(
         r"^\s*kind\s*:\s*(CronJob|CronWorkflow|ScheduledWorkflow|Workflow|Job)\b", text, re.MULTILINE
     ):
-        for document in documents(text):
-            if isinstance(document, Map):
-                kind = _flag(document.get("kind"))
-                when = ("schedule",) if kind.startswith(("Cron", "Scheduled")) else ()
-                suspended = any(
-                    path.endswith("suspend") and TRUE.match(_flag(value)) for path, _, value in walk(document)
-                )
-                off = "suspend: it never runs" if suspended else ""
-                name = next((str(v) for p, _, v in walk(document) if p == "metadata.name"), kind)
-                line = document.lines.get("kind", 1)
-                yield Fact("run", f"{kind} {name}", file, line, "flow", when, off)
-                for path, line, value in walk(document):
-                    if path.endswith((".command", ".args")) and texts(value):
-                        command = " ".join(texts(value)).replace("\n", " ")
-                        yield Fact("run", command, file, line, "flow", when, off)
+        for document in maps(documents(text)):
+            kind = _flag(document.get("kind"))
+            when = ("schedule",) if kind.startswith(("Cron", "Scheduled")) else ()
+            suspended = any(
+                path.endswith("suspend") and TRUE.match(_flag(value)) for path, _, value in walk(document)
+            )
+            off = "suspend: it never runs" if suspended else ""
+            name = inner(document, "metadata", "name") or kind
+            line = document.lines.get("kind", 1)
+            yield Fact("run", f"{kind} {name}", file, line, "flow", when, off)
+            for path, line, value in walk(document):
+                if path.endswith((".command", ".args")) and texts(value):
+                    command = " ".join(texts(value)).replace("\n", " ")
+                    yield Fact("run", command, file, line, "flow", when, off)
     elif (
         re.search(r"^schedules?\s*:|type:\s*schedule|\$schema:.*schedule", text, re.MULTILINE)
         and "azureml" in text
@@ -373,15 +354,11 @@ def _prefect(file: str, deployment: Map) -> Iterator[Fact]:
         for name, keys in (("schedule", ("schedules", "schedule")), ("event", ("triggers",)))
         if any(deployment.get(key) for key in keys)
     ]
-    schedules = deployment.get("schedules")
-    paused = isinstance(schedules, Items) and all(
-        isinstance(each, Map) and _flag(each.get("active")).lower() == "false" for each in schedules
-    )
-    off = "its schedules are not active" if paused and schedules else ""
+    active = [_flag(each.get("active")).lower() for each in maps(deployment.get("schedules"))]
+    off = "its schedules are not active" if active and set(active) == {"false"} else ""
     line = entry.line
     yield Fact("run", f"flow {deployment.get('name', '')} {entry}", file, line, "flow", tuple(when), off)
     for each in texts(Items(v for _, _, v in walk(deployment.get("triggers")))):
         yield Fact("key", f"trigger={each}", file, each.line, "flow", tuple(when))
-    pool = deployment.get("work_pool")
-    if isinstance(pool, Map) and isinstance(pool.get("name"), Text):
-        yield Fact("key", f"work_pool={pool['name']}", file, pool["name"].line, "flow", tuple(when))
+    if isinstance(pool := inner(deployment, "work_pool", "name"), Text):
+        yield Fact("key", f"work_pool={pool}", file, pool.line, "flow", tuple(when))

@@ -1,7 +1,7 @@
 """Derives the backlog from gaps: the work for the next level, by value, and progress since a report."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from ladder import UserError, practices
@@ -36,7 +36,7 @@ class Backlog:
     target: int
     items: tuple[Item, ...]
     open_rows: int
-    criteria: tuple[str, ...]
+    success_criteria: tuple[str, ...]
 
     @property
     def days(self) -> int:
@@ -120,15 +120,3 @@ def compare(old: Mapping[str, Any], found: Assessment) -> list[Change]:
                 Change(row.row.id, known["state"], row.state, bool(row.holds) and not known["holds"])
             )
     return changes
-
-
-def as_data(made: Backlog) -> dict[str, Any]:
-    """For JSON."""
-    return {
-        "target": made.target,
-        "days": made.days,
-        "assumption": ASSUMPTION,
-        "open_rows": made.open_rows,
-        "items": [asdict(each) for each in made.items],
-        "success_criteria": list(made.criteria),
-    }

@@ -18,7 +18,31 @@ INSTALLS = re.compile(
 )
 MODULE = re.compile(r"-m\s+([\w.]+)")
 SCRIPT = re.compile(r"([\w./-]+\.py)(?::\w+)?")
+INSTALLED = re.compile(r"""^["']?([\w-]+)["']?\s*=\s*["']([\w.]+):\w+["']""", re.MULTILINE)
 SERVED = re.compile(r"\b(?:uvicorn|gunicorn|hypercorn|granian)\b.*?\s([\w.]+):\w+")
+DESCRIBED: dict[Kind, str] = {
+    "test": "the test {}",
+    "name": "defines {}",
+    "call": "calls {}",
+    "text": "the address {}",
+    "trigger": "a workflow that starts on {}",
+}
+DERIVED = {
+    "fits": "fits a model",
+    "trains": "what this runs fits a model",
+    "closes the loop": "starts code that monitors production and retrains",
+    "recorded": "runs and versions of data are recorded",
+    "tested: most modules": "tests in CI reach most modules",
+    "tested: some modules": "tests do not reach this module, and others",
+    "tested: scoring": "tests reach the scoring code",
+}
+STARTED = {
+    "push": "on each push",
+    "tag": "on a tag",
+    "schedule": "on a schedule",
+    "manual": "by hand",
+    "event": "on an event",
+}
 MIN_COVERED_SHARE = 0.8  # of the modules, that tests reach
 MACHINES = ("ci", "flow")
 
@@ -79,40 +103,30 @@ class Facts:
     # ---- which files run which
 
     def _read_scripts(self) -> dict[str, str]:
+        """The commands that the project installs, with the module of each."""
         found: dict[str, str] = {}
         for name, text in self.tree.files.items():
             if name.endswith("pyproject.toml"):
-                for match in re.finditer(
-                    r'^["\']?([\w-]+)["\']?\s*=\s*["\']([\w.]+):\w+["\']', text, re.MULTILINE
-                ):
-                    found[match.group(1)] = match.group(2)
+                found |= dict(INSTALLED.findall(text))
         return found
 
     def entries(self, command: str) -> set[str]:
         """The files of the project that a command starts."""
         found: set[str] = set()
-        for match in MODULE.finditer(command):
-            name = match.group(1)
-            for each in (f"{name}.__main__", name):
-                if file := self.modules.by_name.get(each):
-                    found.add(file)
-                    break
-        for match in SCRIPT.finditer(command):
-            name = match.group(1).removeprefix("./")
-            found |= (
-                {each for each in self.modules.files if each == name or each.endswith(f"/{name}")}
-                if name
-                else set()
-            )
+        known = self.modules.by_name
+        for name in MODULE.findall(command):
+            if file := known.get(f"{name}.__main__") or known.get(name):
+                found.add(file)
+        for name in SCRIPT.findall(command):
+            path = name.removeprefix("./")
+            found |= {each for each in self.modules.files if each == path or each.endswith(f"/{path}")}
         if (served := SERVED.search(command)) and (file := self.modules.file(served.group(1))):
             found.add(file)
         for word in command.split()[:3]:
             if word in self._scripts and (file := self.modules.file(self._scripts[word])):
                 found.add(file)
         if re.search(r"\bdvc (repro|exp run)\b", command):
-            for each in self.by_kind.get("run", []):
-                if each.name.startswith("stage: "):
-                    found |= self.entries(each.name.removeprefix("stage: "))
+            found |= self._stages
         return found
 
     @cached_property
@@ -138,9 +152,9 @@ class Facts:
 
     @cached_property
     def _stages(self) -> set[str]:
-        return set[str]().union(
-            *(self.entries(each.name[7:]) for each in self.of("run") if each.name.startswith("stage: "))
-        )
+        """The files that stages of DVC start."""
+        stages = (each.name for each in self.of("run") if each.name.startswith("stage: "))
+        return set[str]().union(*(self.entries(each.removeprefix("stage: ")) for each in stages))
 
     @cached_property
     def _with_dvc(self) -> set[str]:
@@ -162,7 +176,7 @@ class Facts:
         fits = [
             each
             for each in self.of("call")
-            if rules().fit_calls.search(each.name) and self._learns(each.file)
+            if rules().fit_calls.search(each.name) and (self._learns or each.file.endswith(".ipynb"))
         ]
         yield from (Fact("derived", "fits", each.file, each.line, each.role) for each in fits)
         training = {each.file for each in fits if each.role == "code"}
@@ -215,19 +229,15 @@ class Facts:
         else:
             yield Fact("derived", "tested: some modules", untested[0] if untested else where.file, 1)
 
-    def _learns(self, file: str) -> bool:
-        """Whether a file, or any module of the project, imports a library that learns."""
-        return self._uses_learning or file.endswith(".ipynb")
-
     @cached_property
-    def _uses_learning(self) -> bool:
+    def _learns(self) -> bool:
+        """Whether any module of the project imports a library that learns."""
         return any(each.name.split(".")[0] in rules().ml_packages for each in self.of("import"))
 
     def _plain(self, practice: str) -> list[Finding]:
         """Findings that need no derived fact."""
-        return list(self._by_tools(rules().practice(practice))) + list(
-            self._by_signals(rules().practice(practice), False)
-        )
+        known = rules().practice(practice)
+        return [*self._by_tools(known), *self._by_signals(known, False)]
 
     def _plain_strength(self, practice: str) -> int:
         return max((RANK[each.strength] for each in self._plain(practice) if not each.off), default=0)
@@ -297,24 +307,18 @@ class Facts:
                 return
             if practice.within and not re.search(practice.within, fact.file):
                 return
-            yield Finding(
-                practice.id,
-                self._promoted(fact),
-                fact,
-                f"{name}: calls {fact.name.lstrip('.')}{self._run(fact)}",
-                fact.off,
-            )
+            strength = self._promoted(fact)
+            where = ", in code that a machine runs" if strength == "proof" else ""
+            says = f"{name}: calls {fact.name.lstrip('.')}{where}"
+            yield Finding(practice.id, strength, fact, says, fact.off)
         elif fact.kind in ("run", "step"):
-            strength: Strength = "proof" if fact.role in MACHINES and fact.when != () else "evidence"
+            strength = "proof" if fact.role in MACHINES and fact.when != () else "evidence"
             yield Finding(practice.id, strength, fact, _ran(fact, name), fact.off)
         else:
             yield Finding(practice.id, "evidence", fact, f"{name}: {fact.name}", fact.off)
 
     def _promoted(self, fact: Fact) -> Strength:
         return "proof" if fact.role == "code" and fact.file in self.automated else "evidence"
-
-    def _run(self, fact: Fact) -> str:
-        return ", in code that a machine runs" if self._promoted(fact) == "proof" else ""
 
     def _imports(self, file: str, modules: Sequence[str]) -> bool:
         known = self._imported.get(file.rpartition("/")[0], set())
@@ -404,12 +408,8 @@ def _order(finding: Finding) -> tuple[bool, int, bool, int, str, int]:
 
 def _key(fact: Fact, pattern: re.Pattern[str]) -> str:
     """The text that distinguishes facts: what the pattern matched."""
-    match = pattern.search(fact.name)
-    return (
-        match.group(0).lower()
-        if match and match.group(0) and fact.kind in ("key", "file")
-        else fact.name.lower()
-    )
+    match = pattern.search(fact.name) if fact.kind in ("key", "file") else None
+    return (match.group() if match and match.group() else fact.name).lower()
 
 
 def _ran(fact: Fact, name: str = "") -> str:
@@ -417,43 +417,15 @@ def _ran(fact: Fact, name: str = "") -> str:
     prefix = f"{name}: " if name else ""
     if fact.kind == "step":
         return f"{prefix}job {fact.job} uses {command.split('@')[0]}"
-    when = {
-        "push": "on each push",
-        "tag": "on a tag",
-        "schedule": "on a schedule",
-        "manual": "by hand",
-        "event": "on an event",
-    }
-    started = " and ".join(when[each] for each in fact.when if each in when)
+    started = " and ".join(STARTED[each] for each in fact.when)
     where = f"job {fact.job} " if fact.job and fact.role == "ci" else ""
     return f"{prefix}{where}runs `{command}`{f' {started}' if started else ''}"
 
 
 def _described(fact: Fact) -> str:
-    match fact.kind:
-        case "run" | "step":
-            return _ran(fact)
-        case "test":
-            return f"the test {fact.name}"
-        case "name":
-            return f"defines {fact.name}"
-        case "call":
-            return f"calls {fact.name.lstrip('.')}"
-        case "text":
-            return f"the address {fact.name}"
-        case "trigger":
-            return f"a workflow that starts on {fact.name}"
-        case "derived":
-            return {
-                "fits": "fits a model",
-                "trains": "what this runs fits a model",
-                "closes the loop": "starts code that monitors production and retrains",
-                "recorded": "runs and versions of data are recorded",
-                "tested: most modules": "tests in CI reach most modules",
-                "tested: some modules": "tests do not reach this module, and others",
-            }.get(
-                fact.name,
-                "tests reach the scoring code" if fact.name.startswith("tested: scoring") else fact.name,
-            )
-        case _:
-            return fact.name
+    if fact.kind in ("run", "step"):
+        return _ran(fact)
+    if fact.kind == "derived":
+        return DERIVED[fact.name.partition(" (")[0]]
+    name = fact.name.lstrip(".") if fact.kind == "call" else fact.name
+    return DESCRIBED.get(fact.kind, "{}").format(name)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 from ladder.assess.answers import Answer, Answers
 from ladder.assess.evidence import Facts, Finding
@@ -83,8 +84,12 @@ class Assessment:
     rows: tuple[JudgedRow, ...]
     notes: tuple[str, ...]
     answers: Answers
-    levels: int = 4
-    areas: tuple[str, ...] = ()
+    levels: ClassVar[int] = 4
+
+    @property
+    def areas(self) -> tuple[str, ...]:
+        """The areas of its rows."""
+        return tuple(dict.fromkeys(each.row.area for each in self.rows))
 
     def level_of(self, area: str | None = None) -> int:
         """The highest level whose rows, and those of all levels below, hold; for an area, or overall."""
@@ -137,7 +142,7 @@ class Assessment:
         return tuple(found.values())
 
 
-def assess(tree: Tree, answers: Answers, rows: Sequence[Row], levels: int = 4) -> Assessment:
+def assess(tree: Tree, answers: Answers, rows: Sequence[Row]) -> Assessment:
     """Judge a project by its files and people's answers."""
     known = rules()
     found = Facts(tree)
@@ -145,17 +150,8 @@ def assess(tree: Tree, answers: Answers, rows: Sequence[Row], levels: int = 4) -
         each.id: Judged(each, tuple(found.findings(each)), answers.practices.get(each.id))
         for each in known.practices
     }
-    areas = tuple(dict.fromkeys(each.area for each in rows))
     made = tuple(_row(each, judged, answers, known) for each in rows)
-    return Assessment(
-        tree,
-        judged,
-        made,
-        tuple(found.notes()),
-        answers,
-        levels,
-        areas,
-    )
+    return Assessment(tree, judged, made, tuple(found.notes()), answers)
 
 
 def _row(row: Row, judged: Mapping[str, Judged], answers: Answers, known: Rules) -> JudgedRow:

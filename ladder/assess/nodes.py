@@ -48,12 +48,24 @@ class Items(list[Any]):
     line: int = 0
 
 
-def documents(text: str) -> list[Any]:
+def documents(text: str) -> Items:
     """The documents of a YAML file; empty if it cannot be parsed (a template, for example)."""
     try:
-        return [_value(node, 0) for node in yaml.compose_all(text, Loader) if node is not None]
+        return Items(_value(node, 0) for node in yaml.compose_all(text, Loader) if node is not None)
     except (yaml.YAMLError, RecursionError, ValueError):
-        return []
+        return Items()
+
+
+def maps(value: Any) -> list[Map]:
+    """The mappings in a list; empty for anything else."""
+    return [each for each in value if isinstance(each, Map)] if isinstance(value, Items) else []
+
+
+def inner(value: Any, *keys: str) -> Any:
+    """The value at nested keys; None without it."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Map) else None
+    return value
 
 
 def _value(node: yaml.Node, depth: int) -> Any:

@@ -1,9 +1,10 @@
 """Presents an assessment as data, and answers what its pages ask."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from ladder.assess.backlog import Backlog, Change, as_data
+from ladder.assess.backlog import ASSUMPTION, Backlog, Change
 from ladder.assess.evidence import Finding
 from ladder.assess.judge import Assessment, JudgedRow
 from ladder.levels import SHORT
@@ -50,8 +51,8 @@ def as_json(found: Assessment, made: Backlog | None, changes: list[Change] | Non
             }
             for name, each in found.practices.items()
         },
-        "backlog": as_data(made) if made else None,
-        "changes": None if changes is None else [vars(each) for each in changes],
+        "backlog": asdict(made) | {"days": made.days, "assumption": ASSUMPTION} if made else None,
+        "changes": None if changes is None else [asdict(each) for each in changes],
         "notes": list(found.notes),
         "limitations": list(LIMITS),
         "project": {
@@ -69,15 +70,8 @@ def _ids(rows: tuple[JudgedRow, ...]) -> list[str]:
 
 
 def _row(each: JudgedRow) -> dict[str, Any]:
-    row = each.row
-    content: dict[str, Any] = {
-        "id": row.id,
-        "level": row.level,
-        "area": row.area,
-        "says": row.says,
-        "state": each.state,
-        "holds": each.holds,
-    }
+    content = each.row.model_dump(include={"id", "level", "area", "says"})
+    content |= {"state": each.state, "holds": each.holds}
     if each.practices:
         content["practices"] = [one.practice.id for one in each.practices]
         content["findings"] = [_finding(one) for one in findings(each)]
@@ -121,13 +115,7 @@ def remedy(each: JudgedRow) -> str:
 def reasons(each: JudgedRow) -> list[dict[str, str]]:
     """The answers, with author and date."""
     lines = [
-        {
-            "practice": one.practice.id,
-            "answer": one.answer.says,
-            "by": one.answer.by,
-            "on": one.answer.on,
-            "because": one.answer.because,
-        }
+        {"practice": one.practice.id, **one.answer.model_dump(by_alias=True)}
         for one in each.practices
         if one.answer is not None
     ]

@@ -112,29 +112,18 @@ def _listed(root: Path) -> list[str] | None:
 
 
 def _walked(root: Path) -> Iterator[str]:
-    waiting = [""]
     found = 0
-    while waiting:
-        folder = waiting.pop()
-        try:
-            entries = sorted(os.scandir(root / folder), key=lambda each: each.name)
-        except OSError:  # not ours to read
+    for folder, folders, names in os.walk(root):  # follows no link, and leaves out what is not ours to read
+        here = Path(folder)
+        if "pyvenv.cfg" in names and here != root:
+            folders.clear()
             continue
-        inside = {each.name for each in entries}
-        if "pyvenv.cfg" in inside and folder:
-            continue
-        for entry in entries:
-            name = f"{folder}{entry.name}"
-            if entry.is_symlink():
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                if not _skipped(f"{name}/x"):
-                    waiting.append(f"{name}/")
-            elif entry.is_file(follow_symlinks=False):
-                found += 1
-                if found > MAX_FILES:
-                    raise UserError(f"{root}: more than {MAX_FILES:,} files; give a part of it with --path")
-                yield name
+        folders[:] = [name for name in folders if not _skipped(f"{name}/x")]
+        files = [here / name for name in names if stat.S_ISREG((here / name).lstat().st_mode)]
+        found += len(files)
+        if found > MAX_FILES:
+            raise UserError(f"{root}: more than {MAX_FILES:,} files; give a part of it with --path")
+        yield from (path.relative_to(root).as_posix() for path in files)
 
 
 def _skipped(name: str) -> bool:

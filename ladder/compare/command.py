@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import yaml
 from rich.console import Console
 
 from ladder import runbook, workcopy
@@ -22,6 +20,7 @@ from ladder.output import print_line
 from ladder.page import compare as page
 from ladder.page import save
 from ladder.runbook import ByDate, Due, People, Team
+from ladder.starter.problems import with_settings
 from ladder.story import Story, load_story
 from ladder.workcopy import display_path
 from ladder.workers import Task, Watcher, run_in_parallel
@@ -156,10 +155,8 @@ def _make(plan: _Plan, folder: Path) -> None:
     if plan.by_date is None:
         return
     params = folder / "params.yaml"
-    settings: dict[str, Any] = yaml.safe_load(params.read_text(encoding="utf-8"))
-    for section, values in plan.by_date.settings.items():
-        settings[section] |= values
-    params.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8", newline="\n")
+    text = with_settings(params.read_text(encoding="utf-8"), plan.by_date.settings)
+    params.write_text(text, encoding="utf-8", newline="\n")
     workcopy.commit(folder, "Train on given dates")
 
 
@@ -168,9 +165,9 @@ def _announce(
 ) -> None:
     console.print(f"[bold]{story.title}[/bold]  {story.start} to {story.end}")
     for incident in story.incidents:
-        console.print(f"  {incident.day}  {incident.kind}")
+        console.print(f"  {incident.since}  {incident.kind}")
     if story.left_out:
-        names = ", ".join(f"{each.kind} of {each.day}" for each in story.left_out)
+        names = ", ".join(f"{each.kind} of {each.since}" for each in story.left_out)
         print_line(console, f"  without {names}: outside the period")
     if skipped:
         what = ", ".join(skipped)

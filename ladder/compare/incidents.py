@@ -57,11 +57,11 @@ def _result(
     oracle: pd.DataFrame,
     complaints: Complaints,
 ) -> IncidentResult:
-    since = incident.day
-    took = measures.days_to_recover(days, oracle, since, last, incident.last)
+    since = incident.since
+    took = measures.days_to_recover(days, oracle, since, last, incident.until)
     lasted = (last - since).days + 1 if took is None else took
     # A detection after it was over, and after the error was normal again, is about something else.
-    passed = (incident.last or since) + timedelta(days=measures.SEARCH_DAYS)
+    passed = (incident.until or since) + timedelta(days=measures.SEARCH_DAYS)
     normal = since + timedelta(days=lasted)
     end = last if took is None else min(last, max(passed, normal))
     noticed = _noticed(incident, end, replayed, days, complaints)
@@ -78,7 +78,7 @@ def _result(
 
 
 def _last_day(story: Story, incident: Incident) -> date:
-    later = [each.day for each in story.incidents if each.day > incident.day]
+    later = [each.since for each in story.incidents if each.since > incident.since]
     return min(later) - timedelta(days=1) if later else story.end
 
 
@@ -87,7 +87,7 @@ def _noticed(
 ) -> tuple[Event, str] | None:
     """Who detected it first, after its first day and until `end`: the level itself, or its users."""
     found = [*_own_notices(incident, replayed), *_complaint(incident, end, days, complaints)]
-    inside = [each for each in found if incident.day < each[0].on <= end]
+    inside = [each for each in found if incident.since < each[0].on <= end]
     return min(inside, key=lambda each: each[0].on, default=None)
 
 
@@ -118,12 +118,12 @@ def _complaint(
     incident: Incident, end: date, days: pd.DataFrame, complaints: Complaints
 ) -> list[tuple[Event, str]]:
     """When users would complain (an assumption); empty if they would not."""
-    before = days.loc[incident.day - FOUR_WEEKS : incident.day - timedelta(days=1)]
+    before = days.loc[incident.since - FOUR_WEEKS : incident.since - timedelta(days=1)]
     if before.empty:
         return []
     usual = measures.mean_error(before)
     sums = days.rolling(measures.DAYS).sum()
-    error = (sums["error"] / sums["hours"]).loc[incident.day : end]
+    error = (sums["error"] / sums["hours"]).loc[incident.since : end]
     long = (error > complaints.times * usual).rolling(complaints.days).sum() == complaints.days
     if not long.any():
         return []
@@ -139,7 +139,7 @@ def _done(
     incident: Incident, noticed: Event | None, until: date, replayed: ReplayResult
 ) -> tuple[Event, ...]:
     """What was done between detection and recovery; without detection, what was done anyway."""
-    begin = noticed.on if noticed else incident.day + timedelta(days=1)
+    begin = noticed.on if noticed else incident.since + timedelta(days=1)
     events = [event for event in (*replayed.events, *_rolled_back(replayed)) if begin <= event.on <= until]
     events += [
         Event(on=day_of(each["at"]), kind="acted", says=each["response"])

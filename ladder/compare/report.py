@@ -22,7 +22,6 @@ from ladder.compare.results import (
     ReplayResult,
     RetrainedDaily,
     StoryFacts,
-    StoryIncident,
 )
 from ladder.compare.timeline import timeline
 from ladder.compare.verdict import verdicts
@@ -58,12 +57,7 @@ def comparison(
     again = None
     if same_dates is not None:
         again = {
-            str(each.number): _releases(
-                same_dates[each.number],
-                measures.daily_error(same_dates[each.number].predictions, clean),
-                _incidents(story, same_dates[each.number], known, people),
-            )
-            for each in chosen
+            str(each.number): _releases(story, same_dates[each.number], known, people) for each in chosen
         }
     return Comparison(
         story=facts,
@@ -90,9 +84,7 @@ def _facts(story: Story, feed: Path | None, skipped: Sequence[str]) -> StoryFact
         end=story.end,
         hours=len(story.clean_rows()),
         feed=SIMULATED if feed is None else feed.as_posix(),
-        incidents=tuple(
-            StoryIncident(kind=each.kind, since=each.day, until=each.last) for each in story.incidents
-        ),
+        incidents=story.incidents,
         skipped=tuple(skipped),
     )
 
@@ -101,11 +93,10 @@ def _level(
     story: Story, level: Level, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People
 ) -> LevelResult:
     days = measures.daily_error(replayed.predictions, story.clean_rows())
-    happened = _incidents(story, replayed, oracle, people)
     answered = {each.question: each.answered for each in replayed.questions}
     reported = incidents.reported_events(replayed)
     return LevelResult(
-        **_releases(replayed, days, happened).model_dump(),
+        **_releases(story, replayed, oracle, people).model_dump(),
         name=level.name,
         weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
         error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
@@ -116,7 +107,7 @@ def _level(
         reproducible=answered.get("reproduce", False),
         traceable=answered.get("training_data", False) and answered.get("released_by", False),
         machine_seconds=round(replayed.machine_seconds, 1),
-        incidents=happened,
+        incidents=_incidents(story, replayed, oracle, people),
         events=tuple(sorted((*replayed.events, *reported), key=lambda event: event.on)),
         questions=tuple(replayed.questions),
         timeline=timeline(story, runbook.load(level.folder), people.team(level), replayed),
@@ -132,7 +123,9 @@ def _incidents(
     return incidents.results(story, replayed, days, oracle, people.complaints)
 
 
-def _releases(replayed: ReplayResult, days: pd.DataFrame, happened: Sequence[IncidentResult]) -> Releases:
+def _releases(story: Story, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People) -> Releases:
+    days = measures.daily_error(replayed.predictions, story.clean_rows())
+    happened = _incidents(story, replayed, oracle, people)
     return Releases(
         mae=round(measures.mean_error(days), 2),
         releases=len(replayed.releases),

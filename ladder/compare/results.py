@@ -8,6 +8,7 @@ import pandas as pd
 
 from ladder.runbook import Question, Role
 from ladder.source import Strict
+from ladder.story import Incident
 
 EventKind = Literal["released", "refused", "rolled back", "noticed", "acted"]
 
@@ -15,14 +16,6 @@ EventKind = Literal["released", "refused", "rolled back", "noticed", "acted"]
 def day_of(moment: str) -> date:
     """The day of a moment that a level reports."""
     return datetime.fromisoformat(moment).date()
-
-
-class StoryIncident(Strict):
-    """An incident of the story; `until` is its last day, None if it is permanent."""
-
-    kind: str
-    since: date
-    until: date | None
 
 
 class StoryFacts(Strict):
@@ -35,7 +28,7 @@ class StoryFacts(Strict):
     end: date
     hours: int
     feed: str  # "simulated", or the folder of the clean feed
-    incidents: tuple[StoryIncident, ...]
+    incidents: tuple[Incident, ...]
     skipped: tuple[str, ...] = ()
 
 

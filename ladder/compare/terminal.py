@@ -107,12 +107,7 @@ class Live:
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(10),
-            TextColumn("{task.fields[day]}"),
-            TextColumn("{task.fields[error]}", justify="right"),
-            TextColumn("{task.fields[releases]}", justify="right"),
-            TextColumn(
-                "{task.fields[last]}", "dim", markup=False, table_column=Column(no_wrap=True, ratio=1)
-            ),
+            TextColumn("{task.fields[state]}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
             console=console,
             refresh_per_second=PER_SECOND,
             expand=True,
@@ -121,9 +116,7 @@ class Live:
             redirect_stderr=False,
         )
         self._ids = {
-            name: self._bars.add_task(
-                task.short, total=task.days, day="", error="", releases="", last="waiting"
-            )
+            name: self._bars.add_task(task.short, total=task.days, state="waiting")
             for name, task in tasks.items()
         }
 
@@ -136,21 +129,17 @@ class Live:
 
     def progressed(self, name: str, progress: Progress) -> None:
         self._done[name] = progress.done
-        self._bars.update(
-            self._ids[name],
-            completed=progress.done,
-            day=f"{progress.day}",
-            error="" if progress.error is None else f"error {progress.error:.0f}",
-            releases=f"{progress.releases} released" if progress.releases else "",
-            last=progress.last,
-        )
+        error = "" if progress.error is None else f"error {progress.error:.0f}"
+        released = f"{progress.releases} released" if progress.releases else ""
+        state = f"{progress.day}  {error:<9}  {released:<12}  {progress.last}"
+        self._bars.update(self._ids[name], completed=progress.done, state=state)
         if time.monotonic() - self._printed >= LINE_SECONDS:
             days, of = sum(self._done.values()), sum(task.days for task in self._tasks.values())
             self._print(f"{days} of {of} days of all replays")
 
     def finished(self, name: str) -> None:
         self._done[name] = self._tasks[name].days
-        self._bars.update(self._ids[name], completed=self._done[name], last="done")
+        self._bars.update(self._ids[name], completed=self._done[name], state="done")
         self._print(f"{self._tasks[name].title}: done")
 
     def _print(self, text: str) -> None:

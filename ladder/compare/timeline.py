@@ -19,11 +19,11 @@ def timeline(story: Story, book: Runbook, team: Team, replayed: ReplayResult) ->
 
     None if the level released nothing that reached users.
     """
-    lasting = next((each for each in story.incidents if each.last is None), None)
+    lasting = next((each for each in story.incidents if each.until is None), None)
     shown = _reported(story, replayed) if book.status_command else _played(book, team, replayed)
     if lasting is not None:
-        after = [each for each in shown if each.begins > lasting.day]
-        why = f"First release started after {lasting.kind} ({lasting.day})."
+        after = [each for each in shown if each.begins > lasting.since]
+        why = f"First release started after {lasting.kind} ({lasting.since})."
     if lasting is None or not after:
         # Without the release that is live from the start.
         after = [each for each in shown if each.begins >= story.start and each.live > story.start]

@@ -4,7 +4,7 @@ import base64
 import difflib
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import zip_longest
@@ -22,6 +22,7 @@ from pygments.util import ClassNotFound  # type: ignore[import-untyped]
 
 from ladder import ROOT, UserError, practices
 from ladder.levels import level
+from ladder.page import environment
 from ladder.practices import CodeLocation
 from ladder.source import read, span
 
@@ -32,6 +33,11 @@ PLAIN = {Name, Name.Builtin, Name.Builtin.Pseudo, Name.Namespace, Operator, Punc
 # Files whose language Pygments cannot derive from the name.
 _LANGUAGES = {"CODEOWNERS": "bash", "config": "ini", ".dvcignore": "bash", ".gitignore": "bash"}
 _SUFFIXES = {".ipynb": "python", ".j2": "html+jinja", ".lock": "text", ".toml": "toml"}
+
+
+Line = tuple[str, int, Markup]  # CSS class, line number, code
+Row = tuple[Line | None, Line | None]
+Part = tuple[bool, list[Row]]  # whether it is folded
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,12 @@ class Excerpt:
 def excerpt(place: CodeLocation) -> Excerpt:
     """The lines of a place. Raises UserError if the file or symbol does not exist."""
     path = level(place.level).folder / place.file
-    lines = read(path).split("\n")
-    first, last = 1, len(lines)
-    if place.symbol is not None:
-        found = span("\n".join(lines), place.file, place.symbol)
-        if found is None:
-            raise UserError(f"{path}: there is no {place.symbol}")
-        first, last = found
+    whole = read(path)
+    lines = whole.split("\n")
+    found = span(whole, place.file, place.symbol) if place.symbol else (1, len(lines))
+    if found is None:
+        raise UserError(f"{path}: there is no {place.symbol}")
+    first, last = found
     text = "\n".join(lines[first - 1 : last]).rstrip("\n") + "\n"
     return Excerpt(path.relative_to(ROOT).as_posix(), first, text, place.symbol or "")
 
@@ -77,51 +82,24 @@ def side_by_side(before: str, after: str, filename: str) -> Markup:
     On a narrow screen (code.css) the new line is shown below the old one.
     """
     old, new = highlighted(before, filename), highlighted(after, filename)
-    parts: list[Markup] = []
-    rows: list[Markup] = []
+    parts: list[Part] = []
+    rows: list[Row] = []
     matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
     codes = matcher.get_opcodes()
     for number, (kind, a, a_end, b, b_end) in enumerate(codes):
-        if kind != "equal":
-            rows.extend(_changed(old[a:a_end], new[b:b_end], a, b))
-            continue
-        same = [_row(("l", a + at, line), ("", b + at, line)) for at, line in enumerate(new[b:b_end])]
+        left = [("l" if kind == "equal" else "a", a + at, line) for at, line in enumerate(old[a:a_end], 1)]
+        right = [("" if kind == "equal" else "b", b + at, line) for at, line in enumerate(new[b:b_end], 1)]
+        same = list(zip_longest(left, right))
         head = CONTEXT if number else 0
         tail = CONTEXT if number + 1 < len(codes) else 0
         hidden = same[head : len(same) - tail]
-        if len(hidden) < SHORTEST_FOLD:
+        if kind != "equal" or len(hidden) < SHORTEST_FOLD:
             rows += same
             continue
-        fold = Markup("<details><summary>{} unchanged lines</summary>{}</details>")
-        parts += [_table([*rows, *same[:head]]), fold.format(len(hidden), _table(hidden))]
+        parts += [(False, [*rows, *same[:head]]), (True, hidden)]
         rows = same[len(same) - tail :]
-    parts.append(_table(rows))
-    return Markup('<div class="sides">{}</div>').format(Markup("").join(parts))
-
-
-Side = tuple[str, int, Markup]  # CSS class, line number from 0, line
-
-
-def _table(rows: Sequence[Markup]) -> Markup:
-    columns = Markup('<colgroup><col class="n"><col><col class="n"><col></colgroup>')
-    return Markup("<table>{}{}</table>").format(columns, Markup("").join(rows)) if rows else Markup("")
-
-
-def _changed(old: Sequence[Markup], new: Sequence[Markup], a: int, b: int) -> Iterator[Markup]:
-    for at, (left, right) in enumerate(zip_longest(old, new)):
-        yield _row(
-            None if left is None else ("a", a + at, left), None if right is None else ("b", b + at, right)
-        )
-
-
-def _row(left: Side | None, right: Side | None) -> Markup:
-    cells = [_cells(*side) if side else Markup('<td class="n z-n"><td class="z">') for side in (left, right)]
-    return Markup("<tr>{}</tr>").format(Markup("").join(cells))
-
-
-def _cells(name: str, number: int, line: Markup) -> Markup:
-    place = "n l" if name == "l" else "n"
-    return Markup('<td class="{}">{}<td class="{}">{}').format(place, number + 1, name, line)
+    template = environment().get_template("sides.html.j2")
+    return Markup(template.render(parts=[*parts, (False, rows)]))
 
 
 @simplefilter  # type: ignore[untyped-decorator]

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -28,15 +27,15 @@ WHY_TIMES = (
 ADVICE = Path(__file__).with_name("advice.yaml")
 
 
-def show(project: Project, plan: Plan, console: Console, env: Mapping[str, str] | None = None) -> None:
-    """What the merge changes: in a dry run, which has an `env` to find git's objects in, file by file."""
+def show(project: Project, plan: Plan, console: Console) -> None:
+    """What the merge changes: in a dry run, file by file."""
     for word, paths in (("new", plan.new), ("changed", plan.changed), ("gone", plan.gone)):
         console.print(f"{len(paths):>4} {word}", style="bold")
-        for path in paths if env else ():
+        for path in paths if project.env else ():
             print_line(console, f"       {path}")
     for path in plan.remade:
         if path == LOCK:
-            merged = merged_lock(project, plan, env)
+            merged = merged_lock(project, plan)
             print_line(console, f"     {path}: {lock_advice(merged.kept, merged.gave_way)}")
     console.print(f"{len(plan.conflicts):>4} conflicts to resolve", style="bold")
     for path, kind in sorted(plan.conflicts.items()):

@@ -3,12 +3,13 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from ladder import UserError
-from ladder.git import GitError, author, commit_tree, git, git_folder, require, run_unchecked, store
+from ladder.git import author, commit_tree, failure, git, git_folder, require, run_unchecked, store
 from ladder.levels import Level, level, levels
 from ladder.starter import template
 from ladder.starter.advice import show, show_lacks, what_next
@@ -16,49 +17,38 @@ from ladder.starter.plan import LOCK, README, Plan, introduced, merged_lock, pla
 from ladder.starter.project import Project, base_of, following_the_name, open_project
 
 
-def climb(
-    folder: Path, console: Console, *, same_level: bool = False, dry_run: bool = False, check: bool = False
-) -> bool:
+def climb(folder: Path, console: Console, *, same_level: bool = False, dry_run: bool = False) -> bool:
     """Merge the template's next state into the project, on a new branch. Returns whether no conflict is left.
 
     `same_level` takes the newer template of the project's own level. `dry_run` shows what would change.
-    `check`: run the new level's check of the project's problem, if its packages are installed. Raises
-    UserError if the project cannot climb, and then changes nothing.
+    Raises UserError if the project cannot climb, and then changes nothing.
     """
-    try:
-        return _climb(folder, console, same_level, dry_run, check)
-    except GitError as error:
-        raise UserError(f"{folder}: git failed: {' '.join(str(error).split())}") from None
-
-
-def _climb(folder: Path, console: Console, same_level: bool, dry_run: bool, check: bool) -> bool:
     require()
     project = open_project(folder)
     target = _target(project, same_level)
-    with _written(target, project, dry_run) as (tree, env):
-        tip = git(project.folder, "rev-parse", f"refs/heads/{template.BRANCH}").strip()
+    with _written(target, project, dry_run) as (project, tree):
+        tip = project.git("rev-parse", f"refs/heads/{template.BRANCH}").strip()
         base = base_of(project, tip)
-        head, followed = following_the_name(project, base, env)
-        if git(project.folder, "rev-parse", f"{tip}^{{tree}}").strip() == tree:
+        head, followed = following_the_name(project, base)
+        if project.git("rev-parse", f"{tip}^{{tree}}").strip() == tree:
             if base == tip:
                 raise UserError(f"{folder}: already up to date with the template of its level")
             commit = tip  # an earlier climb got so far
         else:
-            commit = commit_tree(
-                project.folder, tree, f"{template.COMMIT_PREFIX}{target.name}", tip, *followed, env=env
-            )
-        plan = plan_of(project, head, commit, env)
+            message = f"{template.COMMIT_PREFIX}{target.name}"
+            commit = commit_tree(project.folder, tree, message, tip, *followed, env=project.env)
+        plan = plan_of(project, head, commit)
         _nothing_in_the_way(project, plan)
         if dry_run:
-            show(project, plan, console, env)
+            show(project, plan, console)
             show_lacks(project, target, console)
             return not plan.conflicts
         branch = _branch(project, target, commit, same_level)
         if commit != tip:
-            git(project.folder, "update-ref", f"refs/heads/{template.BRANCH}", commit, tip)
+            project.git("update-ref", f"refs/heads/{template.BRANCH}", commit, tip)
     _merge(project, plan, branch, f"Climb to: {target.name}" if not same_level else "Take the newer template")
     show(project, plan, console)
-    show_lacks(project, target, console, check=check and not plan.conflicts)
+    show_lacks(project, target, console, check=not plan.conflicts)
     what_next(project, target, plan, branch, console)
     return not plan.conflicts
 
@@ -72,8 +62,8 @@ def _target(project: Project, same_level: bool) -> Level:
 
 
 @contextmanager
-def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[str, dict[str, str]]]:
-    """The target's template, as a tree, and the environment in which git finds it.
+def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[Project, str]]:
+    """The project in which git finds the target's template, and that as a tree.
 
     In a dry run git's new objects go to a folder of their own, so that nothing is left behind.
     """
@@ -83,12 +73,10 @@ def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[s
         objects.mkdir()
         env = {}
         if dry_run:
-            known = git(
-                project.folder, "rev-parse", "--path-format=absolute", "--git-path", "objects"
-            ).strip()
+            known = project.git("rev-parse", "--path-format=absolute", "--git-path", "objects").strip()
             env = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": known}
         template.write(target, project.origin.package, files, project.origin.problem)
-        yield store(project.folder, files, Path(scratch), env), env
+        yield replace(project, env=env), store(project.folder, files, Path(scratch), env)
 
 
 def _nothing_in_the_way(project: Project, plan: Plan) -> None:
@@ -121,16 +109,16 @@ def _merge(project: Project, plan: Plan, branch: str, message: str) -> None:
     # Before the merge, because with conflicts the code does not run.
     readme = introduced(project, plan.head, plan.commit) if README in plan.remade else None
     try:
-        git(folder, "switch", "--quiet", "--create", branch, plan.head, env=who)
+        git(folder, "switch", "--quiet", "--create", branch, plan.head)
         merged = run_unchecked(
-            folder, "merge", "--quiet", "--no-commit", "--no-ff", "-m", message, template.BRANCH, env=who
+            folder, *who, "merge", "--quiet", "--no-commit", "--no-ff", "-m", message, template.BRANCH
         )
         if not (git_folder(folder) / "MERGE_HEAD").exists():
-            raise GitError((merged.stderr or merged.stdout).strip())
+            raise failure(folder, merged)
         for path in plan.remade:
             _settle(project, plan, path, readme)
         if not plan.conflicts:
-            git(folder, "commit", "--quiet", "--no-verify", "--no-edit", env=who)
+            git(folder, *who, "commit", "--quiet", "--no-verify", "--no-edit")
     except BaseException:
         run_unchecked(folder, "merge", "--abort")
         run_unchecked(folder, "switch", "--quiet", project.branch)
@@ -142,9 +130,9 @@ def _settle(project: Project, plan: Plan, path: str, readme: str | None) -> None
     """Put a generated file in place: the template's, a lock with the project's additions, or a README about
     the project's problem.
     """
-    theirs = git(project.folder, "show", f"{plan.commit}:{path}")
+    theirs = project.git("show", f"{plan.commit}:{path}")
     text = merged_lock(project, plan).text if path == LOCK else theirs
     if path == README and readme is not None:
         text = readme
     (project.folder / path).write_text(text, encoding="utf-8", newline="\n")
-    git(project.folder, "add", "--", path)
+    project.git("add", "--", path)

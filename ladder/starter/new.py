@@ -94,7 +94,7 @@ def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
     shutil.rmtree(project / "state")  # a backup of the level's problem, which this project never had
     _introduce(project, package)
     git(project, "add", "--all")
-    git(project, "commit", "--quiet", "--message", "Draft the problem from a table", env=author(project))
+    git(project, *author(project), "commit", "--quiet", "--message", "Draft the problem from a table")
     return re.sub(r"(?m)^The previous problem is in .*\. (?=Next:)", "", done.stdout.rstrip())
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ladder.git import GitError, git, run_unchecked, split_nul
+from ladder.git import failure, run_unchecked, split_nul
 from ladder.locks import entries
 from ladder.starter import problems
 from ladder.starter.project import Project
@@ -41,22 +41,22 @@ class Plan:
     remade: tuple[str, ...]  # changed here and by the template, and settled by the tool
 
 
-def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) -> Plan:
+def plan_of(project: Project, head: str, commit: str) -> Plan:
     """What merging the commit would do, by a merge that touches nothing."""
     done = run_unchecked(
-        project.folder, "merge-tree", "--write-tree", "-z", "--no-messages", head, commit, env=env
+        project.folder, "merge-tree", "--write-tree", "-z", "--no-messages", head, commit, env=project.env
     )
     if done.returncode not in (0, 1):
-        raise GitError(done.stderr.strip())
+        raise failure(project.folder, done)
     tree, *entries = split_nul(done.stdout)
     stages: dict[str, set[str]] = {}
     for entry in entries:
         about, _, path = entry.partition("\t")
         stages.setdefault(path, set()).add(about.split()[2])
-    words = split_nul(git(project.folder, "diff", "--name-status", "-z", "--no-renames", head, tree, env=env))
+    words = split_nul(project.git("diff", "--name-status", "-z", "--no-renames", head, tree))
     changes = dict(zip(words[1::2], words[::2], strict=True))
-    remade = _changed_by_both(project, head, commit, env, stages)
-    if README in stages and introduced(project, head, commit, env) is not None:
+    remade = _changed_by_both(project, head, commit, stages)
+    if README in stages and introduced(project, head, commit) is not None:
         remade += (README,)
     conflicts = {path: _kind(found) for path, found in stages.items() if path not in remade}
     settled = conflicts.keys() | set(remade)
@@ -69,25 +69,16 @@ def plan_of(project: Project, head: str, commit: str, env: Mapping[str, str]) ->
     return Plan(head, commit, those("A"), those("M") + those("T"), those("D"), conflicts, remade)
 
 
-def introduced(project: Project, head: str, commit: str, env: Mapping[str, str] | None = None) -> str | None:
+def introduced(project: Project, head: str, commit: str) -> str | None:
     """The template's README about the project's problem, unless people extended the earlier one."""
     about = problems.introduction_of(project.folder, project.origin.package)
-    old, own, new = _versions(project, head, commit, README, env)
+    old, own, new = project.versions(README, head, commit)
     return about.put_into(new) if about is not None and own == about.put_into(old) else None
 
 
-def merged_lock(project: Project, plan: Plan, env: Mapping[str, str] | None = None) -> Merged:
+def merged_lock(project: Project, plan: Plan) -> Merged:
     """The template's lock, with the packages that the project had added."""
-    return merge_locks(*_versions(project, plan.head, plan.commit, LOCK, env))
-
-
-def _versions(
-    project: Project, head: str, commit: str, path: str, env: Mapping[str, str] | None
-) -> tuple[str, ...]:
-    """A file's text before both, in the project and in the template."""
-    base = git(project.folder, "merge-base", head, commit, env=env).strip()
-    shown = (f"{at}:{path}" for at in (base, head, commit))
-    return tuple(run_unchecked(project.folder, "show", each, env=env).stdout for each in shown)
+    return merge_locks(*project.versions(LOCK, plan.head, plan.commit))
 
 
 def _kind(stages: set[str]) -> str:
@@ -96,14 +87,14 @@ def _kind(stages: set[str]) -> str:
 
 
 def _changed_by_both(
-    project: Project, head: str, commit: str, env: Mapping[str, str], conflicts: Mapping[str, object]
+    project: Project, head: str, commit: str, conflicts: Mapping[str, object]
 ) -> tuple[str, ...]:
     """The generated files that git cannot or must not merge line by line."""
 
     def listed(*arguments: str) -> set[str]:
-        return set(split_nul(git(project.folder, *arguments, "--", *MADE, env=env)))
+        return set(split_nul(project.git(*arguments, "--", *MADE)))
 
-    base = git(project.folder, "merge-base", head, commit, env=env).strip()
+    base = project.git("merge-base", head, commit).strip()
     both = listed("ls-tree", "--name-only", "-z", commit)
     for end in (head, commit):
         both &= listed("diff", "--name-only", "-z", "--no-renames", base, end)

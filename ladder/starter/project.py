@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ladder import UserError
@@ -17,12 +17,26 @@ RECORD = f"git merge --allow-unrelated-histories --strategy ours --no-edit {temp
 
 @dataclass(frozen=True)
 class Project:
-    """A project on a branch: its folder, origin, branch and commit."""
+    """A project on a branch: its folder, origin, branch and commit.
+
+    `env`: in a dry run, the environment in which git keeps new objects elsewhere.
+    """
 
     folder: Path
     origin: Origin
     branch: str
     head: str
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def git(self, *arguments: str) -> str:
+        """The output of git. Raises UserError if it fails."""
+        return git(self.folder, *arguments, env=self.env)
+
+    def versions(self, path: str, head: str, commit: str) -> tuple[str, ...]:
+        """A file's text in the last common state of two commits, and in each; empty where it is missing."""
+        base = self.git("merge-base", head, commit).strip()
+        shown = (f"{at}:{path}" for at in (base, head, commit))
+        return tuple(run_unchecked(self.folder, "show", each, env=self.env).stdout for each in shown)
 
 
 def open_project(folder: Path) -> Project:
@@ -89,14 +103,14 @@ def base_of(project: Project, tip: str) -> str:
     """The template state that the project is based on. Raises UserError if git does not know it."""
     base = run_unchecked(project.folder, "merge-base", project.head, tip).stdout.strip()
     if not base:
-        is_shallow = git(project.folder, "rev-parse", "--is-shallow-repository").strip() == "true"
+        is_shallow = project.git("rev-parse", "--is-shallow-repository").strip() == "true"
         raise UserError(
             f"{project.folder}: {project.branch} and `{template.BRANCH}` have no commit in common; "
             f"`{'git fetch --unshallow' if is_shallow else RECORD}`, then climb again"
         )
     if origin_at(project, base).level == project.origin.level:
         return base
-    for commit in git(project.folder, "log", "--format=%H", tip, "--", FILE).split():
+    for commit in project.git("log", "--format=%H", tip, "--", FILE).split():
         if origin_at(project, commit).level == project.origin.level:
             raise UserError(
                 f"{project.folder}: the last climb was squashed, so git does not know of it; record it first:"
@@ -107,7 +121,7 @@ def base_of(project: Project, tip: str) -> str:
     )
 
 
-def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> tuple[str, tuple[str, ...]]:
+def following_the_name(project: Project, base: str) -> tuple[str, tuple[str, ...]]:
     """What to merge into, and additional parents of the template's next state.
 
     If somebody renamed the package, the template is renamed first, as a separate state that counts as merged.
@@ -119,15 +133,15 @@ def following_the_name(project: Project, base: str, env: Mapping[str, str]) -> t
     with tempfile.TemporaryDirectory(prefix="starter-") as scratch:
         files = Path(scratch, "files")
         files.mkdir()
-        unpack(project.folder, base, files, Path(scratch), env)
+        unpack(project.folder, base, files, Path(scratch), project.env)
         rename_package(files, old, project.origin.package)
-        tree = store(project.folder, files, Path(scratch), env)
-    state = commit_tree(project.folder, tree, "Template: the package's other name", base, env=env)
-    own = git(project.folder, "rev-parse", f"{project.head}^{{tree}}", env=env).strip()
+        tree = store(project.folder, files, Path(scratch), project.env)
+    state = commit_tree(project.folder, tree, "Template: the package's other name", base, env=project.env)
+    own = project.git("rev-parse", f"{project.head}^{{tree}}").strip()
     message = "The package has another name in the template, too"
-    return commit_tree(project.folder, own, message, project.head, state, env=env), (state,)
+    return commit_tree(project.folder, own, message, project.head, state, env=project.env), (state,)
 
 
 def origin_at(project: Project, commit: str) -> Origin:
     """The origin of the project at a commit."""
-    return read_origin(git(project.folder, "show", f"{commit}:{FILE}"))
+    return read_origin(project.git("show", f"{commit}:{FILE}"))

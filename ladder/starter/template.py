@@ -59,11 +59,6 @@ IGNORED = "# The feed: data come from outside, they are not code.\n/feed/\n"
 ATTRIBUTES = "* text=auto eol=lf\n*.png binary\n*.pkl binary\n*.onnx binary\n"
 
 
-def origin_of(level: Level, package: str, problem: str = "") -> Origin:
-    """The origin of a project that is made now."""
-    return Origin(level=level.number, package=package, version=__version__, problem=problem)
-
-
 def write(level: Level, package: str, folder: Path, problem: str = "") -> None:
     """Write the project's files into an empty folder.
 
@@ -81,7 +76,8 @@ def write(level: Level, package: str, folder: Path, problem: str = "") -> None:
         ignore.write_text(ignored + IGNORED, encoding="utf-8", newline="\n")
     (folder / ".gitattributes").write_text(ATTRIBUTES, encoding="utf-8", newline="\n")
     name_project(folder, package)
-    (folder / FILE).write_text(origin_of(level, package, problem).text(), encoding="utf-8", newline="\n")
+    origin = Origin(level=level.number, package=package, version=__version__, problem=problem)
+    (folder / FILE).write_text(origin.text(), encoding="utf-8", newline="\n")
 
 
 README = Path(__file__).with_name("README.md.j2")

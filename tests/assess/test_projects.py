@@ -385,7 +385,7 @@ def test_the_backlog_orders_work_by_value_and_names_a_file_to_learn_from(tmp_pat
     assert all(
         item.learn_from.startswith("level2_") and item.diff.startswith("ladder diff 1 2 ") for item in learned
     )
-    assert any("--min-level 2" in each for each in made.criteria)
+    assert any("--min-level 2" in each for each in made.success_criteria)
 
 
 def test_pages_are_whole_and_escape_what_they_show(tmp_path: Path) -> None:

@@ -18,17 +18,17 @@ from ladder.compare.results import (
     Releases,
     RetrainedDaily,
     StoryFacts,
-    StoryIncident,
     Timeline,
     TimelineStep,
 )
 from ladder.levels import levels
 from ladder.runbook import Role
+from ladder.story import Incident
 
 START = date(2011, 12, 25)
 INCIDENTS = (
-    StoryIncident(kind="growth", since=date(2012, 1, 9), until=None),
-    StoryIncident(kind="units", since=date(2012, 3, 5), until=date(2012, 3, 11)),
+    Incident(kind="growth", since=date(2012, 1, 9), until=None),
+    Incident(kind="units", since=date(2012, 3, 5), until=date(2012, 3, 11)),
 )
 EVERY = {0: 182, 1: 91, 2: 31, 3: 30, 4: 11}  # days between two releases
 TAKES = {0: 21, 1: 8, 2: 3, 3: 0, 4: 0}  # days that a release takes people
@@ -98,7 +98,7 @@ def seeded(
     *,
     start: date = START,
     days: int = 85,
-    incidents: Sequence[StoryIncident] = INCIDENTS,
+    incidents: Sequence[Incident] = INCIDENTS,
     same_dates: bool = True,
 ) -> Comparison:
     """A comparison of these levels over `days` days.
@@ -150,7 +150,7 @@ def seeded(
 
 
 def _world(
-    days: int, start: date, incidents: Sequence[StoryIncident]
+    days: int, start: date, incidents: Sequence[Incident]
 ) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
     """How hard each day is for a model that is always fresh."""
     hard = 27 + 9 * np.sin(np.arange(days) / 23)
@@ -176,7 +176,7 @@ def _released(number: int, start: date, days: int, every: int) -> tuple[date, ..
 
 
 def _errors(
-    number: int, start: date, days: int, incidents: Sequence[StoryIncident], released: Sequence[date]
+    number: int, start: date, days: int, incidents: Sequence[Incident], released: Sequence[date]
 ) -> list[float]:
     hard = _world(days, start, incidents)
     level = np.zeros(days)
@@ -204,7 +204,7 @@ def _events(released: Sequence[date], number: int) -> tuple[Event, ...]:
          if number > 1 else ())  # fmt: skip
 
 
-def _incident(number: int, each: StoryIncident, end: date, events: Sequence[Event]) -> IncidentResult:
+def _incident(number: int, each: Incident, end: date, events: Sequence[Event]) -> IncidentResult:
     passes = each.until is not None
     noticed = None if number < 2 and passes else {0: 24, 1: 12, 2: 9, 3: 3, 4: 1}[number]
     return IncidentResult(
@@ -225,7 +225,7 @@ def _incident(number: int, each: StoryIncident, end: date, events: Sequence[Even
     )
 
 
-def _made(number: int, start: date, days: int, incidents: Sequence[StoryIncident], every: int) -> Releases:
+def _made(number: int, start: date, days: int, incidents: Sequence[Incident], every: int) -> Releases:
     released = _released(number, start, days, every)
     errors = _errors(number, start, days, incidents, released)
     return Releases(
@@ -237,11 +237,11 @@ def _made(number: int, start: date, days: int, incidents: Sequence[StoryIncident
     )
 
 
-def _once_more(number: int, start: date, days: int, incidents: Sequence[StoryIncident]) -> Releases:
+def _once_more(number: int, start: date, days: int, incidents: Sequence[Incident]) -> Releases:
     return _made(number, start, days, incidents, 30)
 
 
-def _level(number: int, start: date, days: int, incidents: Sequence[StoryIncident]) -> LevelResult:
+def _level(number: int, start: date, days: int, incidents: Sequence[Incident]) -> LevelResult:
     known = _made(number, start, days, incidents, EVERY[number])
     errors = _errors(number, start, days, incidents, known.released_on)
     by_hand = sum(who != "machine" for _, who, *_ in STEPS[number]) * known.releases

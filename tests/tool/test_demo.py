@@ -118,7 +118,7 @@ def test_a_feed_of_ones_own_is_replayed_without_what_only_the_simulator_can_do(
         "demo", "--scenario", week, "--feed", tmp_path / "mine", "--level", "0", "--out", tmp_path
     )
     assert done.returncode == 0, done.stderr
-    assert "without growth, which only the simulator has" in done.stdout
+    assert "(they need the simulator): growth" in done.stdout
     report = json.loads((tmp_path / "compare.json").read_text(encoding="utf-8"))
     assert [incident["kind"] for incident in report["story"]["incidents"]] == ["units"]
 

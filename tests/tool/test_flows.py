@@ -72,7 +72,7 @@ def test_a_day_is_over_once_the_runs_that_its_events_started_have_ended(tmp_path
     scheduled = run("next", "SCHEDULED", "", auto_scheduled=True)
     runs = [run("monitoring-cycle", "COMPLETED", "signals emitted: 1"), run("act", "RUNNING", ""), scheduled]
     with server(tmp_path, runs) as made:
-        ended, seen = made.run(DAY, lambda _: seen.append(1)), list[int]()
+        ended = made.run(DAY)
         first = next(ended)
         assert (first.name, first.seconds, first.failures) == ("monitoring-cycle", 2.0, ())
         runs[1] |= run("act", "COMPLETED", "Nothing.")
@@ -82,7 +82,7 @@ def test_a_day_is_over_once_the_runs_that_its_events_started_have_ended(tmp_path
 def test_a_flow_run_that_failed_is_one_line_with_its_address(tmp_path: Path) -> None:
     message = "Flow run encountered an exception: UserError: the feed is gone"
     with server(tmp_path, [run("monitoring-cycle", "FAILED", message)]) as made:
-        (ended,) = made.run(DAY, print)
+        (ended,) = made.run(DAY)
     (failure,) = ended.failures
     assert failure.startswith("monitoring-cycle failed: UserError: the feed is gone (http://127.0.0.1:")
     assert failure.endswith("/runs/flow-run/id-of-monitoring-cycle)")
@@ -93,5 +93,5 @@ def test_a_run_that_no_automation_began_is_reported_instead_of_waited_for(
 ) -> None:
     monkeypatch.setattr(flows, "AUTOMATION_SECONDS", 1)
     with server(tmp_path, [run("monitoring-cycle", "COMPLETED", "signals emitted: 2")]) as made:
-        _, missing = made.run(DAY, print)
+        _, missing = made.run(DAY)
     assert "2 event-triggered runs" in missing.failures[0]

@@ -17,18 +17,19 @@ import pytest
 
 from docs.pictures import browser, chromium
 from ladder import ROOT, practices
-from ladder.compare.results import Comparison, StoryIncident
+from ladder.compare.results import Comparison
 from ladder.page import charts
 from ladder.page.code import packed
 from ladder.page.compare import render, write
+from ladder.story import Incident
 from tests.tool.comparisons import seeded
 
 needs_browser = pytest.mark.skipif(chromium() is None, reason="needs Chromium on the PATH")
 TROUBLE = (
-    StoryIncident(kind="outage", since=date(2011, 11, 7), until=date(2011, 11, 20)),
-    StoryIncident(kind="units", since=date(2012, 5, 7), until=date(2012, 5, 16)),
-    StoryIncident(kind="poison", since=date(2012, 7, 9), until=date(2012, 7, 22)),
-    StoryIncident(kind="new-habits", since=date(2012, 9, 3), until=None),
+    Incident(kind="outage", since=date(2011, 11, 7), until=date(2011, 11, 20)),
+    Incident(kind="units", since=date(2012, 5, 7), until=date(2012, 5, 16)),
+    Incident(kind="poison", since=date(2012, 7, 9), until=date(2012, 7, 22)),
+    Incident(kind="new-habits", since=date(2012, 9, 3), until=None),
 )
 WIDTHS = (380, 820, 1280, 1920)
 

@@ -10,10 +10,10 @@ from ladder.compare.results import (
     LevelResult,
     Releases,
     StoryFacts,
-    StoryIncident,
 )
 from ladder.compare.verdict import verdicts
 from ladder.runbook import Question
+from ladder.story import Incident
 from tests.tool.made import START, day
 
 STORY = StoryFacts(
@@ -132,8 +132,8 @@ def test_incidents_of_one_kind_that_were_not_recovered_from_are_distinguished() 
     facts = STORY.model_copy(
         update={
             "incidents": (
-                StoryIncident(kind="units", since=day(30), until=day(31)),
-                StoryIncident(kind="units", since=day(60), until=None),
+                Incident(kind="units", since=day(30), until=day(31)),
+                Incident(kind="units", since=day(60), until=None),
             )
         }
     )
