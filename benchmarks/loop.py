@@ -128,9 +128,9 @@ def _report(story: Story, calendar: int | None, results: dict[str, Any]) -> dict
     kept["no failed request"] = not replayed.failed_requests
     if calendar:
         other: ReplayResult = results["calendar"]
-        beside = measures.mean_error(measures.daily_error(other.predictions, clean))
-        report["calendar"] = {"mae": round(beside, 2), "trainings": other.trainings}
-        kept["better than the calendar"] = mine < beside
+        on_dates = measures.mean_error(measures.daily_error(other.predictions, clean))
+        report["calendar"] = {"mae": round(on_dates, 2), "trainings": other.trainings}
+        kept["better than the calendar"] = mine < on_dates
     for each in report["incidents"]:
         kept |= {f"{each['kind']}: {what}": is_so for what, is_so in each.pop("kept").items()}
     return report

@@ -68,16 +68,16 @@ def main(
                 if mlflow
             ]
 
-            def ask(body: bytes, span: float) -> load.Load:
+            def measure(body: bytes, span: float) -> load.Load:
                 return load.post(f"{mine.url}/predict", body, span, headers=mine.headers)
 
-            ask(one, 1.0)  # warm-up
+            measure(one, 1.0)  # warm-up
             load.post(f"{limit}/predict", one, 1.0)
             runs = [
                 (
-                    ask(one, seconds),
+                    measure(one, seconds),
                     load.post(f"{limit}/predict", one, seconds),
-                    ask(hundred, seconds / 3),
+                    measure(hundred, seconds / 3),
                     *(load.post(url, json.dumps(body).encode(), seconds) for url, body in peers),
                 )
                 for _ in track(range(rounds), "rounds", console=console)

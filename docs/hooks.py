@@ -30,7 +30,7 @@ MIRRORED = {
 }
 # What the practices of docs/practices.yaml are about, in the order in which a model lives.
 TOPICS = {
-    "data": ("Data", ("gather",)),
+    "data": ("Data", ("ingest",)),
     "training": ("Training", ("train", "record", "retrain")),
     "release": ("Release", ("gate", "live", "try", "rollback")),
     "serving": ("Serving", ("serve", "trace")),

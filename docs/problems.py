@@ -112,7 +112,7 @@ class Life:
             self.world, self.rows, datetime.combine(day, time()), self.folder / "feed", self.fault
         )
 
-    def ask(self, client: httpx.Client, day: date) -> None:
+    def send(self, client: httpx.Client, day: date) -> None:
         """The requests of a day, and the outcomes that become known in it."""
         now = datetime.combine(day, time())
         rows = self.between(now, now + DAY)
@@ -176,7 +176,7 @@ def replay(name: str, place: Path) -> StoryResult:
             # The event: until a version trained on it is promoted.
             before = status()
             while True:
-                life.ask(client, day)
+                life.send(client, day)
                 day += DAY
                 if (day - plan.first).days % plan.every:
                     continue
@@ -198,7 +198,7 @@ def replay(name: str, place: Path) -> StoryResult:
             first = day + plan.quiet * DAY
             life.fault = (first, first + FAULT_DAYS * DAY)
             while day < life.fault[1] + AFTER_DAYS * DAY:
-                life.ask(client, day)
+                life.send(client, day)
                 day += DAY
                 cycle(day)
                 before, now = now, status()

@@ -49,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
 
 def environment_path() -> Path:
     """The environment's path: next to the lock, or below LADDER_HOME if it does not exist there yet."""
-    beside, given = ROOT / ".venv", os.environ.get("LADDER_HOME")
-    return beside if not given or _is_complete(beside) else Path(given).resolve() / ".venv"
+    local, given = ROOT / ".venv", os.environ.get("LADDER_HOME")
+    return local if not given or _is_complete(local) else Path(given).resolve() / ".venv"
 
 
 def _is_complete(venv: Path) -> bool:

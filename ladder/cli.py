@@ -345,7 +345,7 @@ def lab(
         bool, typer.Option("--solve", help="Apply the solution in a fresh copy (needs a pass, or --yes).")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="With --solve: even if you have not passed.")] = False,
-    reset: Annotated[bool, typer.Option("--reset", help="Start over; your copy is kept beside it.")] = False,
+    reset: Annotated[bool, typer.Option("--reset", help="Start over; your copy is kept next to it.")] = False,
     prepare: Annotated[bool, typer.Option("--prepare", help="Create every lab's starting state.")] = False,
 ) -> None:
     """The workshop's labs. Status of a check: 0 passed, 1 incomplete, 2 the checker failed.

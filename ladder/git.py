@@ -33,7 +33,7 @@ def git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> 
 
 
 def failure(folder: Path, done: subprocess.CompletedProcess[str]) -> UserError:
-    """What git said, in one line."""
+    """The output of git, in one line."""
     return UserError(f"{folder}: git failed: {' '.join((done.stderr or done.stdout).split())}")
 
 

@@ -20,7 +20,7 @@ RUNNER = {
     "GITHUB_REPOSITORY": "Somebody/Bike-Demand",
     "GITHUB_SHA": "0" * 40,
 }
-# Settings of whoever runs the tests, which would reach into the project.
+# Settings of the user who runs the tests; they would affect the project.
 FOREIGN = ("BIKE_", "MLFLOW_", "PREFECT_", "DVC_", "GIT_", "GITHUB_", "PYTEST_")
 
 

@@ -52,7 +52,7 @@ class Machine:
         return [self.here(each) for each in words(self.content["services"][service]["command"])]
 
     def environment(self, service: str, **more: str) -> dict[str, str]:
-        """The environment variables of a service: of whoever runs the tests, only where programs are."""
+        """The environment variables of a service, without settings of the user."""
         given = self.content["services"][service].get("environment", {})
         mine = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         mine["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), mine["PATH"]])

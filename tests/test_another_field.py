@@ -66,7 +66,7 @@ def publish(folder: Path, until: pd.Timestamp, with_field: bool) -> None:
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
-def ask(service: Service, day: pd.Timestamp, **more: Any) -> list[dict[str, Any]]:
+def send(service: Service, day: pd.Timestamp, **more: Any) -> list[dict[str, Any]]:
     """Requests for each hour of a day, and then its outcomes."""
     rows = between(read_feed(COMMITTED_FEED), f"{day}", f"{day + DAY}")
     with httpx.Client(base_url=service.url, timeout=30) as client:
@@ -106,14 +106,14 @@ def make_project(number: int, folder: Path) -> Path:
     return folder
 
 
-def test_at_level_3_another_model_with_another_field_is_tested_beside_the_champion(tmp_path: Path) -> None:
+def test_at_level_3_another_model_with_another_field_is_tested_against_the_champion(tmp_path: Path) -> None:
     project = make_project(3, tmp_path / "project")
 
     def command(line: str) -> str:
         return run_command(f"python -m bike_demand {line}", project)
 
     def versions(**more: Any) -> set[str]:
-        return {each["model_version"] for each in ask(service, BEGAN, **more)}
+        return {each["model_version"] for each in send(service, BEGAN, **more)}
 
     def run_code_of(commit: str, *, with_field: bool) -> None:
         git(project, "checkout", "--quiet", commit, "--", "bike_demand/problem")
@@ -159,7 +159,7 @@ def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
         typing.run_command("python -m bike_demand agent --once", project)
         with Service(project, tmp_path / "before.log", env=environment()) as service:
             service.start()
-            assert {each["model_version"] for each in ask(service, BEGAN)} == {"1"}
+            assert {each["model_version"] for each in send(service, BEGAN)} == {"1"}
 
     add_the_field(project / "bike_demand" / "problem")
     assert git(project, "diff", "--name-only").split() == [
@@ -174,15 +174,15 @@ def test_at_level_4_a_field_is_added_without_a_pause(tmp_path: Path) -> None:
     # The new application goes on with the champion, for clients that know of the field and for others.
     with hand(project) as typing, Service(project, tmp_path / "after.log", env=environment()) as service:
         service.start()
-        assert {each["model_version"] for each in ask(service, BEGAN + DAY)} == {"1"}
-        assert {each["model_version"] for each in ask(service, BEGAN + DAY, **{FIELD: 3.0})} == {"1"}
+        assert {each["model_version"] for each in send(service, BEGAN + DAY)} == {"1"}
+        assert {each["model_version"] for each in send(service, BEGAN + DAY, **{FIELD: 3.0})} == {"1"}
 
         # Its successor takes the field, passes the gates, and is tested against it.
         typing.run_command('python -m bike_demand retrain --force --reason "look at the rain"', project)
         publish(project, BEGAN + 2 * DAY, with_field=True)
         output = typing.run_command("python -m bike_demand agent --once", project)
         assert Registry(project).aliases()["challenger"] == "2", output
-        shown = {each["model_version"] for each in ask(service, BEGAN + 2 * DAY, **{FIELD: 3.0})}
+        shown = {each["model_version"] for each in send(service, BEGAN + 2 * DAY, **{FIELD: 3.0})}
         assert shown == {"1", "2"}
         with httpx.Client(base_url=service.url, timeout=30) as client:
             assert FIELD not in [each["name"] for each in client.get("/model").json()["inputs"]]

@@ -38,7 +38,7 @@ def test_a_level_imports_nothing_from_outside_its_folder(level: Level) -> None:
 
 @pytest.mark.parametrize("level", levels()[1:], ids=lambda level: level.folder.name)
 def test_params_yaml_states_the_defaults(level: Level) -> None:
-    """Not a test of the level itself: whoever copies it changes settings."""
+    """Not a test of the level itself: a copy of it may change settings."""
     program = (
         "from bike_demand.core.settings import Settings, load_settings; assert load_settings() == Settings()"
     )

@@ -41,13 +41,13 @@ def test_a_levels_lock_is_a_part_of_the_roots(lock: Path) -> None:
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.parent.name)
 def test_a_lock_satisfies_what_its_project_asks_for(lock: Path) -> None:
     project = tomllib.loads((lock.parent / "pyproject.toml").read_text(encoding="utf-8"))
-    asked = [*project["project"]["dependencies"]]
+    requirements = [*project["project"]["dependencies"]]
     for group in project["project"].get("optional-dependencies", {}).values():
-        asked += group
+        requirements += group
     for group in project.get("dependency-groups", {}).values():
-        asked += group
+        requirements += group
     locked = {canonicalize_name((each := Requirement(name)).name): each for name in entries(lock)}
-    for text in asked:
+    for text in requirements:
         wanted = Requirement(text)
         version = str(locked[canonicalize_name(wanted.name)].specifier).removeprefix("==")
         assert wanted.specifier.contains(version, prereleases=True), text

@@ -30,7 +30,7 @@ PAGE = (ROOT / "docs" / "production.md").read_text(encoding="utf-8")
 # Inside the containers, and on the machine where .env chooses no other.
 PORTS = {"application": 8000, "mlflow": 5000, "prefect": 4200, "prometheus": 9090}
 POSTGRES = {"POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"}  # of its image
-# What listens to nobody, so that nobody can ask whether it is well: its process ends, and is started again.
+# Without a port, so without a health check: they are restarted when their process ends.
 SILENT = {"agent", "schedule"}
 PASSWORD = "letters"
 USER = "application"

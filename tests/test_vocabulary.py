@@ -23,12 +23,19 @@ WORDS = {
     r"\btak(e|en|es|ing) back\b": "rolled back",
     r"\bwhat users (were|are) given\b": "prediction",
     r"\bkept cases?\b": "regression case",
+    r"\bwhoever\b": "the person, or the program, meant",
+    r"\bany good model\b": "behavioral test",
+    r"\bwhat is usual\b": "typical value, or expected range",
+    r"\bpromised? error\b": "reference error",
     r"\bjournals?\b(?! of)": "event log",
     r"\b(a|each|every|next|last|one) turn\b": "monitoring cycle",
     r"\b(a|each|every|next|last|one|first) look\b(?! at)": "monitoring cycle",
 }
 # In code: names that say nothing of what they hold.
-NAMES = {"said", "told", "stranger", "twin", "yardstick", "journal", "lived", "alone"}
+NAMES = {
+    *("said", "told", "asked", "stranger", "twin", "yardstick", "journal", "lived", "living", "alone"),
+    *("beside", "whoever"),
+}
 
 
 def files() -> Iterator[Path]:

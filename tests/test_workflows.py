@@ -122,7 +122,7 @@ def test_a_workflow_may_do_little_uses_fixed_actions_and_ends(path: Path) -> Non
                 assert re.fullmatch(r"[\w.-]+(/[\w.-]+)+@[0-9a-f]{40}", step["uses"]), step
             if step.get("uses", "").startswith("actions/checkout@"):
                 assert step["with"] == {"persist-credentials": False}, name
-            # An expression in a command would let whoever names a branch or an issue write commands.
+            # An expression in a command would let the author of a branch or issue name inject commands.
             assert "${{" not in step.get("run", ""), step
 
 

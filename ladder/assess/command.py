@@ -90,11 +90,11 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
     if not sys.stdin.isatty():
         raise UserError("--ask needs a terminal; otherwise fill in maturity-answers.yaml (see --questions)")
     known = assess(tree, given, every_row()).practices
-    asked = [each for each in rules().practices if each.asks and not known[each.id].seen]
+    unanswered = [each for each in rules().practices if each.asks and not known[each.id].seen]
     who = git.run_unchecked(tree.root, *("config", "user.name")).stdout.strip() or "unknown"
     console.print("Ctrl-D stops and saves the answers so far.", style="dim")
     new = answers.ask(
-        asked, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)
+        unanswered, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)
     )
     path = options.answers or tree.root / answers.FILE
     if new and (options.rev is None or options.answers is not None):

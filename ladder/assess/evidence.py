@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ladder.assess import automation, configuration, python
 from ladder.assess.facts import Fact, Kind
-from ladder.assess.rules import RANK, Practice, Strength, Tool, asked, rules, tools
+from ladder.assess.rules import RANK, Practice, Strength, Tool, is_relevant, rules, tools
 from ladder.assess.tree import Tree, words
 
 TESTS = re.compile(r"(^|[\s/])(pytest|py\.test|tox|nox)(?![\w.=-])|-m (pytest|unittest)\b|manage\.py test\b")
@@ -81,11 +81,11 @@ class Facts:
         found = list(python.read(files, self.own))
         found += automation.read(files, self.tree.outer, self.tree.prefix)
         found += configuration.read(files)
-        found = [each for each in found if each.kind != "key" or asked("key", each.name)]
+        found = [each for each in found if each.kind != "key" or is_relevant("key", each.name)]
         found += [
             Fact("file", name, name, int(name in files))
             for name in self.tree.all_names
-            if asked("file", name)
+            if is_relevant("file", name)
         ]
         if self.tree.versioned:
             found.append(Fact("file", ".git", ".git/HEAD", 1))

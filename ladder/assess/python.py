@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from ladder.assess import overwritten
 from ladder.assess.facts import Fact, Kind, Role
-from ladder.assess.rules import arguments, asked, package, telling, wanted
+from ladder.assess.rules import arguments, is_relevant, package, telling, wanted
 from ladder.assess.syntax import parsed, walked
 from ladder.assess.tree import words
 
@@ -61,7 +61,7 @@ def read(files: Mapping[str, str], own: Set[str]) -> Iterator[Fact]:
 
 
 def _read(own: Set[str], named: tuple[str, str]) -> list[Fact]:
-    """The facts of a file. One that has nothing that any rule asks for is not parsed."""
+    """The facts of a file. A file that matches no rule is not parsed."""
     name, text = named
     if name.endswith(".ipynb"):
         return list(_notebook(name, text))
@@ -79,7 +79,7 @@ def _read(own: Set[str], named: tuple[str, str]) -> list[Fact]:
             for used in {package(each) for each in imported} & packages.keys() - own
             for each in packages[used]
         )
-        or any(asked("name", name) for each in DEFINED for name in each.findall(f"\n{text}"))
+        or any(is_relevant("name", name) for each in DEFINED for name in each.findall(f"\n{text}"))
     ):
         return list(_module(name, text, "code", gates))
     return [Fact("import", each, name, 0) for each in imported]  # its neighbours may call methods of these
@@ -159,7 +159,7 @@ def _module(file: str, text: str, role: Role, gates: bool = False) -> Iterator[F
                     yield Fact("import", f"{base}.{each.name}", file, node.lineno, role)
     for node in nodes:
         for kind, name, line in _shown(node, known):
-            if asked(kind, name):
+            if is_relevant(kind, name):
                 yield Fact(kind, name, file, line, role)
     if gates:
         yield from overwritten.find(file, tree, every)
@@ -261,8 +261,8 @@ class Modules:
             level = len(module) - len(module.lstrip("."))
             base = _absolute(module.lstrip("."), level, package)
             for each in [f"{base}.{one}" for one in listed] or [base]:
-                beside = f"{package}.{each}" if package else each
-                found = self.by_name.get(beside) or (
+                sibling = f"{package}.{each}" if package else each
+                found = self.by_name.get(sibling) or (
                     self.file(each) if each.split(".")[0] in self.packages else None
                 )
                 if found and found != name:

@@ -195,7 +195,7 @@ def package(dotted: str) -> str:
 
 @cache
 def pattern(kind: Kind) -> re.Pattern[str]:
-    """The facts of a kind that some rule asks for."""
+    """The facts of a kind that some rule needs."""
     found = {one.pattern.pattern for each in rules().practices for one in each.signals if one.kind == kind}
     for tool in _every_tool():
         found |= {tool.patterns[kind].pattern} if kind in tool.patterns else set()
@@ -207,6 +207,6 @@ def pattern(kind: Kind) -> re.Pattern[str]:
 
 
 @cache
-def asked(kind: Kind, name: str) -> bool:
+def is_relevant(kind: Kind, name: str) -> bool:
     """Whether a rule refers to such a fact."""
     return bool(pattern(kind).search(name))

@@ -196,7 +196,7 @@ class _Replay:
         if service is not None and not service.is_running():
             self._start(service)
         live = self._live()
-        if live is not None and live != self._version:  # whoever made it live
+        if live is not None and live != self._version:  # promoted by a person or by the level
             self._released(day, live)
             self._version = live
         result.daily_steps += sum(step.by_hand for step in (*self._book.daily, *self._book.predict))

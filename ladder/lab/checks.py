@@ -76,7 +76,7 @@ def _short(value: Any) -> str:
 
 
 def reach(value: Any, path: str) -> Any:
-    """The value at a path like `versions.2.metrics.mae`; None if there is none."""
+    """The value at a path like `versions.2.metrics.holdout_error`; None if there is none."""
     for name in path.split(".") if path else ():
         if isinstance(value, dict):
             value = {str(key): each for key, each in value.items()}.get(name)

@@ -31,7 +31,7 @@ def content(uri: str) -> dict[str, Any]:
 
 
 def _flat(tags: Mapping[str, str]) -> dict[str, str]:
-    """Dots lead into a value, so a tag like `release.mae` becomes `release_mae`."""
+    """Dots lead into a value, so a tag like `release.error` becomes `release_error`."""
     return {name.replace(".", "_"): value for name, value in tags.items()}
 
 

@@ -58,7 +58,7 @@ def new(
     check_name(package)
     months = [] if no_feed or draft or problem else _months(feed)
     can_draft = all(map(find_spec, NEEDED_TO_DRAFT))
-    with _beside(destination) as made:
+    with _next_to(destination) as made:
         template.write(level, package, made, problem)
         _commit(made)
         if not (no_feed or draft):
@@ -134,7 +134,7 @@ def _months(feed: Path | None) -> list[Path]:
 
 
 @contextmanager
-def _beside(destination: Path) -> Iterator[Path]:
+def _next_to(destination: Path) -> Iterator[Path]:
     """An empty folder next to the destination; removed afterwards, like leftovers of killed runs."""
     destination.parent.mkdir(parents=True, exist_ok=True)
     for left in destination.parent.glob(f".{destination.name}.new-*"):

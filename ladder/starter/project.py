@@ -93,7 +93,7 @@ def _way_to_the_template(folder: Path) -> str:
             return f": `git branch {template.BRANCH} {commit[:12]}`"
     options = f" --package {origin.package}" + (f" --problem {origin.problem}" if origin.problem else "")
     return (
-        f", and so are its commits; generate it beside the project: `ladder new {origin.level}"
+        f", and so are its commits; generate it next to the project: `ladder new {origin.level}"
         f" ../{template.BRANCH}{options} --no-feed && git fetch ../{template.BRANCH} {template.BRANCH}:"
         f"{template.BRANCH} && {RECORD}`"
     )

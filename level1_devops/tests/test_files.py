@@ -14,7 +14,7 @@ def folder(path: Path, content: str) -> Path:
     return path
 
 
-def test_a_file_is_written_with_its_folders_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_file_is_written_with_its_folders_and_nothing_else(tmp_path: Path) -> None:
     for content in (b"first", b"second"):
         write_atomically(tmp_path / "a" / "b" / "file", content)
         assert contents(tmp_path) == {"a/b/file": content}

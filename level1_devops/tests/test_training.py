@@ -130,7 +130,7 @@ def test_a_second_training_takes_the_place_of_the_first(project: Path, run: Run)
 # ---- what is refused
 
 
-def test_training_without_data_says_to_gather_first(project: Path, run: Run) -> None:
+def test_training_without_data_says_to_ingest_first(project: Path, run: Run) -> None:
     assert "run `python -m bike_demand ingest` first" in run("train").refusal()
     assert not (project / "state").exists()
 

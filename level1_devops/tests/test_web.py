@@ -171,12 +171,12 @@ def test_the_documentation_works_in_a_browser_without_a_network(prefix: str) -> 
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
+        requested: list[str] = []
+        page.on("request", lambda request: requested.append(request.url))
         page.goto(f"{url}/docs")
         page.get_by_text("/live").first.click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
         page.locator(".live-responses-table .response-col_status", has_text="200").wait_for()
         browser.close()
-        assert all(each.startswith((url, "data:")) for each in asked), asked
+        assert all(each.startswith((url, "data:")) for each in requested), requested

@@ -47,9 +47,9 @@ AsOf = Annotated[
 @app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
 def ingest(as_of: AsOf = None) -> None:
     """Update the ingested data from the feed."""
-    from bike_demand.training.gather import gather
+    from bike_demand.training.inputs import update
 
-    result = gather(settings.load_settings(), as_of, lambda months: progress_bar(months, "Ingesting months"))
+    result = update(settings.load_settings(), as_of, lambda months: progress_bar(months, "Ingesting months"))
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
         f" {_count(result.changed)} new or changed, {_count(result.removed)} removed"
@@ -91,7 +91,7 @@ def train(
         typer.echo(f"Nothing changed since run {made.run_id}, version {made.version}: nothing to do.")
     days = settings.load_settings().training.holdout_days
     typer.echo(
-        f"Holdout model (run {made.holdout_run_id}): {PROBLEM.loss.name} {loss_with_unit(made.mae)}"
+        f"Holdout model (run {made.holdout_run_id}): {PROBLEM.loss.name} {loss_with_unit(made.holdout_error)}"
         f" on the last"
         f" {days} days, which it was not trained on."
     )

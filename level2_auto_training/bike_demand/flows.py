@@ -43,7 +43,7 @@ def _build() -> None:
 
 
 # Tasks have the names shown on the flow's page. The stages are one task: DVC knows their dependencies.
-gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+ingest = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.ingest)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
 log_and_register = task(name="register", task_run_name="register")(steps.log_and_register)
@@ -53,7 +53,7 @@ log_and_register = task(name="register", task_run_name="register")(steps.log_and
 def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version."""
     delays = load_settings().flow.retry_seconds
-    retrying = gather.with_options(retries=len(delays), retry_delay_seconds=list(delays))
+    retrying = ingest.with_options(retries=len(delays), retry_delay_seconds=list(delays))
     made, new = steps.run(as_of, allow_dirty, retrying, validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}

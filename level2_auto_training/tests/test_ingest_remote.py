@@ -27,7 +27,7 @@ def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerBehavi
 @pytest.mark.parametrize(
     "status", [None, HTTPStatus.NOT_FOUND, pytest.param(HTTPStatus.FORBIDDEN, marks=pytest.mark.slow)]
 )
-def test_a_web_server_is_gathered_with_and_without_an_index(
+def test_a_web_server_is_ingested_with_and_without_an_index(
     project: Path, run: Run, web: ServerBehavior, status: HTTPStatus | None
 ) -> None:
     if status:
@@ -148,7 +148,7 @@ def put(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("bucket")
-def test_an_object_store_is_gathered_and_only_changes_are_taken(project: Path, run: Run) -> None:
+def test_an_object_store_is_ingested_and_only_changes_are_taken(project: Path, run: Run) -> None:
     put(project / "feed")
     assert "3 (2011-01, 2011-02, 2011-03) new or changed" in run("ingest").out
     assert ingested() == rows_in(project / "feed")

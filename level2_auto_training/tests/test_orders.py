@@ -42,10 +42,10 @@ pipeline = fit(rows, PROBLEM.params(), None)
 model = to_onnx(pipeline)
 check_parity(model, pipeline, features_of(rows))
 write_handoff(Path("handed"), model, golden_rows(model, rows))
-asked = [Inputs.model_validate_json(json.dumps(PROBLEM.example | {"town": town})) for town in ("ulm", "rom")]
+inputs = [Inputs.model_validate_json(json.dumps(PROBLEM.example | {"town": town})) for town in ("ulm", "rom")]
 types = [(each.name, each.type) for each in read_handoff(Path("handed")).manifest.inputs]
-answers = load_model(Path("handed")).predict(asked)
-print(json.dumps([types, answers, predict(pipeline, features_of(to_frame(asked))).tolist()]))
+answers = load_model(Path("handed")).predict(inputs)
+print(json.dumps([types, answers, predict(pipeline, features_of(to_frame(inputs))).tolist()]))
 """
 
 RETIRED = """
@@ -60,8 +60,8 @@ from pathlib import Path
 from bike_demand.core.current import PROBLEM, Inputs
 from bike_demand.data.model_inputs import FEATURES
 from bike_demand.serving.onnx_model import load_model
-asked = [Inputs.model_validate_json(json.dumps(PROBLEM.example))]
-print(json.dumps([FEATURES, load_model(Path("handed")).predict(asked)]))
+inputs = [Inputs.model_validate_json(json.dumps(PROBLEM.example))]
+print(json.dumps([FEATURES, load_model(Path("handed")).predict(inputs)]))
 """
 
 
@@ -94,7 +94,7 @@ def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def gathered(folder: Path) -> pd.DataFrame:
+def ingested_rows(folder: Path) -> pd.DataFrame:
     return pd.concat(pd.read_parquet(file) for file in sorted((folder / "state" / "data").glob("*.parquet")))
 
 
@@ -112,13 +112,13 @@ def test_rows_with_equal_times_and_different_keys_round_trip(shop: Path) -> None
 def test_labels_not_yet_due_are_excluded(shop: Path) -> None:
     done = command(shop, "ingest")
     assert done.returncode == 0, done.stderr
-    rows = gathered(shop)
+    rows = ingested_rows(shop)
     assert len(rows) == len(ROWS)
     assert rows["returned"].notna().sum() == sum(row["ordered_at"] < datetime(2012, 3, 2) for row in ROWS)
 
     # With --as-of, labels that became known after that day are not there either.
     assert command(shop, "ingest", "--as-of", "2012-03-01").returncode == 0
-    rows = gathered(shop)
+    rows = ingested_rows(shop)
     assert rows["ordered_at"].max() < datetime(2012, 3, 1)
     assert rows.loc[rows["returned"].notna(), "ordered_at"].max() < datetime(2012, 1, 31)
 
@@ -135,13 +135,13 @@ def test_two_orders_at_the_same_second_differ_by_their_customer(shop: Path) -> N
     at, _, rest = lines[-1].split(",", 2)
     path.write_text("\n".join([*lines, f"{at},9999,{rest}"]) + "\n", encoding="utf-8")
     assert command(shop, "ingest").returncode == 0
-    assert len(gathered(shop)) == len(ROWS) + 1
+    assert len(ingested_rows(shop)) == len(ROWS) + 1
 
     path.write_text("\n".join([*lines, lines[-1]]) + "\n", encoding="utf-8")
     refused = command(shop, "ingest")
     assert refused.returncode == 1
     assert f"line {len(lines) + 1}, column ordered_at" in refused.stderr
-    assert len(gathered(shop)) == len(ROWS) + 1
+    assert len(ingested_rows(shop)) == len(ROWS) + 1
 
 
 def test_unseen_category_is_predicted(shop: Path) -> None:

@@ -23,7 +23,7 @@ OK, UNAUTHORIZED, BAD_GATEWAY = b"HTTP/1.0 200 OK", b"HTTP/1.0 401 Unauthorized"
 
 @contextmanager
 def answering(answers: dict[bytes, bytes], otherwise: bytes) -> Iterator[str]:
-    """The API address of a server with these bodies by path; what else is asked gets the raw bytes."""
+    """The API address of a server with these bodies by path; other paths get the raw bytes."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:

@@ -23,8 +23,8 @@ HOLDOUT_LAST = (
 
 
 @pytest.fixture
-def gathered(stored: Path, run: Run) -> Path:
-    """A project whose feed was gathered."""
+def ingested_project(stored: Path, run: Run) -> Path:
+    """A project whose feed was ingested."""
     assert run("ingest").status == 0
     return stored
 
@@ -45,7 +45,7 @@ def registered_template(
 
 @pytest.fixture
 def registry(project: Path, registered_template: Path) -> Tracking:
-    """Version 1 always answers 50 pieces and is live; version 2 is a trained one. The feed was gathered."""
+    """Version 1 always answers 50 pieces and is live; version 2 is a trained one. The feed was ingested."""
     shutil.copytree(registered_template / "state", project / "state")
     return Tracking(load_settings())
 
@@ -68,7 +68,7 @@ def error_of(answer: float, after: str) -> tuple[int, float]:
     return len(rows), float((rows["amount"] - answer).abs().mean())
 
 
-def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: Tracking, run: Run) -> None:
+def test_a_better_version_is_compared_with_the_live_one_and_goes_live(registry: Tracking, run: Run) -> None:
     output = run("release", 2, "--yes")
     assert (output.status, output.err) == (0, "")
     rows, error = error_of(50.0, HOLDOUT_LAST)
@@ -81,17 +81,21 @@ def test_a_better_version_is_shown_beside_the_live_one_and_goes_live(registry: T
     tags = registry.version(2).tags
     assert tags["release.instead_of"] == "1"
     assert tags["release.rows"] == str(rows)
-    assert tags["release.champion_mae"] == f"{error:.2f}"
-    assert float(tags["release.mae"]) < error
+    assert tags["release.champion_error"] == f"{error:.2f}"
+    assert float(tags["release.error"]) < error
     assert "release.override" not in tags
 
 
-def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(gathered: Path) -> None:
+def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(ingested_project: Path) -> None:
     tracking = Tracking(load_settings())
     later = "2011-03-28T00:00:00"
     for champion_last, candidate_last in ((later, HOLDOUT_LAST), (HOLDOUT_LAST, later)):
-        champion = register(constant(gathered / "c", 50.0), tracking=tracking, holdout_last=champion_last)
-        candidate = register(constant(gathered / "d", 70.0), tracking=tracking, holdout_last=candidate_last)
+        champion = register(
+            constant(ingested_project / "c", 50.0), tracking=tracking, holdout_last=champion_last
+        )
+        candidate = register(
+            constant(ingested_project / "d", 70.0), tracking=tracking, holdout_last=candidate_last
+        )
         tracking.set_alias("champion", champion.number)
         found = gate.propose(tracking, candidate, read_rows(DATA), load_settings().release).comparison
         assert found is not None
@@ -101,19 +105,21 @@ def test_both_are_compared_only_on_rows_after_what_either_holdout_model_saw(gath
 
 
 def test_the_holdout_models_are_compared_and_not_the_models_that_saw_the_rows(
-    gathered: Path, handoffs: tuple[Path, Path]
+    ingested_project: Path, handoffs: tuple[Path, Path]
 ) -> None:
     tracking = Tracking(load_settings())
     candidate = register(
-        handoffs[0], constant(gathered / "c", 70.0), tracking=tracking, holdout_last=HOLDOUT_LAST
+        handoffs[0], constant(ingested_project / "c", 70.0), tracking=tracking, holdout_last=HOLDOUT_LAST
     )
     found = gate.propose(tracking, candidate, read_rows(DATA), load_settings().release).comparison
     assert found is not None
     assert found.candidate == pytest.approx(error_of(70.0, HOLDOUT_LAST)[1])
 
 
-def test_the_first_release_has_nothing_to_beat(gathered: Path, run: Run, handoffs: tuple[Path, Path]) -> None:
-    assert gathered
+def test_the_first_release_has_nothing_to_beat(
+    ingested_project: Path, run: Run, handoffs: tuple[Path, Path]
+) -> None:
+    assert ingested_project
     register(*handoffs, holdout_last=HOLDOUT_LAST)
     output = run("release", "latest", "--yes")
     assert output.status == 0
@@ -253,7 +259,7 @@ def test_a_release_by_somebody_else_in_the_meantime_is_noticed(registry: Trackin
     assert live(registry) == 3
 
 
-@pytest.mark.usefixtures("gathered")
+@pytest.mark.usefixtures("ingested_project")
 @pytest.mark.parametrize(
     ("argv", "fragment"),
     [

@@ -91,7 +91,7 @@ def test_what_differs_from_the_record_is_reported_in_one_line(run: Run) -> None:
     forged = tracking.log_run(
         "forged",
         params={},
-        metrics={**honest.metrics, "mae": 1.0},
+        metrics={**honest.metrics, "holdout_error": 1.0},
         dataset=honest.dataset or Dataset("", "", 0, "", ""),
         tags=honest.tags,
         artifacts=[Path("dvc.lock")],
@@ -101,8 +101,8 @@ def test_what_differs_from_the_record_is_reported_in_one_line(run: Run) -> None:
     assert output.status == 1
     assert output.err.count("\n") == 1
     assert f"model {report['refit']['digest']} instead of {report['holdout']['digest']}" in output.err
-    assert f"mae {honest.metrics['mae']} instead of 1.0" in output.err
-    assert "mae_mean" not in output.err
+    assert f"holdout_error {honest.metrics['holdout_error']} instead of 1.0" in output.err
+    assert "error_of_mean" not in output.err
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def _build() -> None:
 
 
 # Tasks have the names shown on the flow's page. The stages are one task: DVC knows their dependencies.
-gather = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+ingest = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.ingest)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
 log_and_register = task(name="register", task_run_name="register")(steps.log_and_register)
@@ -109,7 +109,7 @@ def _show_deployment() -> None:
 @flow(name="train", flow_run_name=_run_name)
 def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
     """Ingest, validate, train, evaluate, register, and emit an event for a new version."""
-    made, new = steps.run(as_of, allow_dirty, _with_retries(gather), validate, build, log_and_register)
+    made, new = steps.run(as_of, allow_dirty, _with_retries(ingest), validate, build, log_and_register)
     if new:
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)

@@ -26,7 +26,7 @@ def validate() -> None:
     """Write the validated period. Raises UserError if the data are not fit for training."""
     from bike_demand.data.ingested import read_rows
     from bike_demand.data.quality import check, require_no_violations
-    from bike_demand.training.gather import read_request
+    from bike_demand.training.inputs import read_request
 
     rows, config = read_rows(settings.DATA), settings.load_settings()
     require_no_violations(rows, check(rows, config.quality), config, read_request())

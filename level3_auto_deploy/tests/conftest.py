@@ -61,7 +61,7 @@ class CommandResult:
     err: str
 
     def refusal(self) -> str:
-        """The one line of a command that refused. Fails where it did not, or said more."""
+        """The one line on stderr of a command that refused; fails otherwise."""
         assert self.status == 1, self
         assert self.out == ""
         assert self.err.startswith("error: ")

@@ -66,7 +66,7 @@ def register(
         return tracking.log_run(
             f"{kind} {until[:10]}",
             params={"max_iter": 100},
-            metrics={"mae": 25.5},
+            metrics={"holdout_error": 25.5},
             dataset=Dataset("rows", "0" * 32, 1416, "2011-01-01T00:00:00", until),
             tags={"kind": kind},
             model=folder,

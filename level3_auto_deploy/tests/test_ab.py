@@ -51,9 +51,9 @@ def after(days: int) -> str:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
-    """A project in which version 1 is live, gathered and all; to copy it is faster than to make it."""
-    folder = tmp_path_factory.mktemp("prepared")
+def deployed_template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+    """A project in which version 1 is live, with ingested data; copying it is faster."""
+    folder = tmp_path_factory.mktemp("deployed_template")
     with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         register(constant(folder / "model", 50.0))
@@ -62,10 +62,10 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
 
 
 @pytest.fixture
-def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
+def deploy(deployed_template: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """Takes a version to its test, without gates; version 1 is live. The feed has three months."""
-    copy_state(prepared, project)
-    shutil.copytree(prepared / "model", project / "model")
+    copy_state(deployed_template, project)
+    shutil.copytree(deployed_template / "model", project / "model")
     change_params(project, watch_days="7")
     monkeypatch.setattr(step_module, "deploy", partial(delivery.deploy, gates=()))
 
@@ -80,12 +80,14 @@ def deploy(prepared: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> De
 
 
 @pytest.fixture(scope="session")
-def tested_template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path, prepared: Path) -> Path:
+def tested_template(
+    tmp_path_factory: pytest.TempPathFactory, empty_store: Path, deployed_template: Path
+) -> Path:
     folder = tmp_path_factory.mktemp("tested")
     with project_in(folder, empty_store):
         shutil.rmtree("state")
-        copy_state(prepared, folder)
-        register(prepared / "model")
+        copy_state(deployed_template, folder)
+        register(deployed_template / "model")
         output: list[str] = []
         delivery.deploy(load_settings(), "2", datetime.fromisoformat(BEGAN), output.append, gates=())
         assert "starts" in output[0]
@@ -244,7 +246,7 @@ def test_a_test_without_outcomes_waits_for_them_but_not_forever(tested: Tracking
 def test_reference_time_uses_feed_and_outcomes(deploy: Deploy, run: Run, project: Path) -> None:
     (project / "feed" / "2011-03.csv").rename(project / "later.csv")
     rows = rows_between(BEGAN, "2011-03-05")
-    assert run("ingest").status == 0  # what was gathered ends with February
+    assert run("ingest").status == 0  # what was ingested ends with February
     deploy(2, "2011-03-01")
     log(rows, (1, model_with_error(20.0)), (2, model_with_error(10.0)))
     store_outcomes(rows)
@@ -299,7 +301,7 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
         "found worse by its watch: ",
     )
     kept = evidence(2, ComparisonKind.WATCH)
-    assert (kept.verdict, kept.trial.kind) == ("roll back", ComparisonKind.WATCH)
+    assert (kept.verdict, kept.comparison.kind) == ("roll back", ComparisonKind.WATCH)
     before = known(tested)
     assert run("ab", "step", "--as-of", until).status == 0
     assert known(tested) == before
@@ -336,7 +338,7 @@ def test_far_future_outcome_does_not_move_reference_time(tested: Tracking, run: 
     far = [rows_between("2011-03-03", "2011-03-04")[0].model_copy(update={"begins": datetime(2012, 6, 13)})]
     log(far, (1, model_with_error(10.0)), (2, model_with_error(10.0)))
     store_outcomes(far)
-    shutil.rmtree("state/data")  # else the clock is that of the gathered feed
+    shutil.rmtree("state/data")  # else the clock is that of the ingested feed
     output = run("ab", "step").out
     assert "against version 1 until" in output
     assert "rows of 2 days" in output
@@ -465,10 +467,10 @@ def test_ab_test_end_to_end_with_real_service(deploy: Deploy, run: Run, project:
     register(constant(project / "better", 120.0))
     deploy(2, BEGAN)
     rows = [row for row in rows_between(BEGAN, "2011-03-05") if row.amount > 100]
-    asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
+    requested = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
     outcomes = [identity_fields(row) | {"amount": row.amount} for row in rows]
     with running(project) as service:
-        answers = service.client.post("/predict", json=asked).raise_for_status().json()
+        answers = service.client.post("/predict", json=requested).raise_for_status().json()
         assert {each["variant"] for each in answers} == {"champion", "challenger"}
         assert {each["prediction"] for each in answers} == {50.0, 120.0}
         service.client.post("/outcomes", json=outcomes).raise_for_status()
@@ -480,7 +482,7 @@ def test_ab_test_end_to_end_with_real_service(deploy: Deploy, run: Run, project:
         assert (output.status, output.err) == (0, "")
         assert "Version 2 won its A/B test" in output.out
         assert "Live in 1 of 1 production worker." in output.out
-        now = service.client.post("/predict", json=asked[0]).raise_for_status().json()
+        now = service.client.post("/predict", json=requested[0]).raise_for_status().json()
         assert (now["prediction"], now["variant"]) == (120.0, "champion")
     traced = json.loads(run("trace", answers[0]["id"], "--json").out)
     assert traced["traffic_split"]["variant"] == answers[0]["variant"]

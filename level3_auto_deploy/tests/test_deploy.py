@@ -62,14 +62,14 @@ def live(tracking: Tracking) -> Tracking:
 
 
 def deployed(number: int, gates: Sequence[Gate] = QUICK) -> list[str]:
-    """What is said while the version is deployed."""
+    """Deploys the version; returns the messages."""
     output: list[str] = []
     deploy(load_settings(), str(number), None, output.append, gates)
     return output
 
 
 def gates_of(number: int) -> dict[str, bool | None]:
-    """What each gate said of the version; None: it was not reached."""
+    """Whether the version passed each gate; None: not reached."""
     return {each["gate"]: each["passed"] for each in current_deployment(number).gates}
 
 

@@ -133,7 +133,7 @@ def killed_at(at: int, make: Callable[[Deployments], None], monkeypatch: pytest.
 # ---- moved by hand
 
 
-def test_a_promotion_by_hand_is_adopted_and_watched_beside_the_last_good_version(tracking: Tracking) -> None:
+def test_a_promotion_by_hand_is_adopted_and_watched_against_the_last_good_version(tracking: Tracking) -> None:
     register(constant(Path("4"), 4.0), tracking=tracking)
     tracking.set_alias("champion", 4)
     output: list[str] = []

@@ -332,7 +332,7 @@ def test_a_label_delay_that_is_no_duration_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_file: Path) -> None:
+def test_the_draft_is_checked_and_ingested_without_an_edit(copied: Path, churn_file: Path) -> None:
     options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
     done = run(copied, "problem", "draft", str(churn_file), *options)
     assert (done.returncode, done.stderr) == (0, "")
@@ -344,8 +344,8 @@ def test_the_draft_is_checked_and_gathered_without_an_edit(copied: Path, churn_f
     checked = run(copied, "problem", "check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "HistGradientBoostingClassifier" in checked.stdout
-    gathered = run(copied, "ingest")
-    assert (gathered.returncode, gathered.stderr) == (0, "")
+    ingestion = run(copied, "ingest")
+    assert (ingestion.returncode, ingestion.stderr) == (0, "")
     lint = [sys.executable, "-m", "ruff", "check", "--no-cache", "bike_demand/problem"]
     assert subprocess.run(lint, cwd=copied, check=False, capture_output=True).returncode == 0
 

@@ -36,7 +36,7 @@ FLUSH_SECONDS = 0.5
 
 
 class Users:
-    """Two people who post outcomes and ask for predictions, all the time, and note what was answered."""
+    """Two clients that post outcomes and request predictions all the time, and keep the responses."""
 
     def __init__(self, port: int) -> None:
         self._url = f"http://127.0.0.1:{port}"
@@ -240,11 +240,11 @@ def test_while_the_database_server_is_away_answers_go_on_and_what_waited_is_writ
         address = first.enter_context(running_postgres(folder, port))
         change(released, "sqlite:///state/production.db", address)
         with running(released) as service:
-            ask = partial(service.client.post, "/predict", json=EXAMPLE)
-            ids = [ask().json()["id"]]
+            send = partial(service.client.post, "/predict", json=EXAMPLE)
+            ids = [send().json()["id"]]
             wait_until(lambda: counted(service, "written") == 1)
             first.close()
-            ids += [ask().raise_for_status().json()["id"] for _ in range(30)]
+            ids += [send().raise_for_status().json()["id"] for _ in range(30)]
             assert service.client.post("/outcomes", json=outcome).status_code == 503
             with running_postgres(folder, port):
                 wait_until(lambda: counted(service, "written") == 31)

@@ -22,7 +22,7 @@ from tests.ingested import ingested, published
 from tests.tree import contents
 
 
-def test_the_whole_feed_is_gathered_as_it_was_published(project: Path, run: Run) -> None:
+def test_the_whole_feed_is_ingested_as_it_was_published(project: Path, run: Run) -> None:
     output = run("ingest")
     assert (output.status, output.err) == (0, "")
     assert "3 months, 2011-01 to 2011-03" in output.out
@@ -63,14 +63,14 @@ def test_a_touched_month_with_the_same_content_is_no_change(project: Path, run: 
     assert "0 new or changed" in run("ingest").out
 
 
-def test_a_deleted_month_is_gathered_again(project: Path, run: Run) -> None:
+def test_a_deleted_month_is_ingested_again(project: Path, run: Run) -> None:
     run("ingest")
     (DATA / "2011-02.parquet").unlink()
     assert "1 (2011-02) new or changed" in run("ingest").out
     assert ingested() == published(project / "feed")
 
 
-def test_without_its_record_everything_is_gathered_again(project: Path, run: Run) -> None:
+def test_without_its_record_everything_is_ingested_again(project: Path, run: Run) -> None:
     run("ingest")
     for content in (b"", b'{"2011-01": 3}'):
         (DATA / "sources.json").write_bytes(content)
@@ -86,7 +86,7 @@ def test_another_feed_replaces_the_first(project: Path, run: Run, monkeypatch: p
     assert ingested() == published(other)
 
 
-def test_other_files_beside_the_months_are_left_alone(project: Path, run: Run) -> None:
+def test_other_files_next_to_the_months_are_left_alone(project: Path, run: Run) -> None:
     (project / "feed" / "README.txt").write_text("hello", encoding="utf-8")
     (project / "feed" / "notes.csv").write_text("hello", encoding="utf-8")
     DATA.mkdir(parents=True)
@@ -325,7 +325,7 @@ def test_a_month_cut_off_in_the_middle_is_rejected(project: Path, run: Run, byte
     assert contents(project / "state") == {}
 
 
-def test_a_refused_feed_is_gathered_once_it_is_corrected(project: Path, run: Run) -> None:
+def test_a_refused_feed_is_ingested_once_it_is_corrected(project: Path, run: Run) -> None:
     good = (project / "feed" / "2011-02.csv").read_bytes()
     spoil(project / "feed" / "2011-02.csv", with_cell("heat", "hot"))
     run("ingest").refusal()

@@ -142,7 +142,7 @@ class CountingLog:
         return counts
 
 
-def test_counters_agree_with_the_log_whoever_updates_them() -> None:
+def test_counters_agree_with_the_log_from_any_thread() -> None:
     log: Any = CountingLog()
     recorder = Recorder(predictions=log)
     with ThreadPoolExecutor(8) as threads:

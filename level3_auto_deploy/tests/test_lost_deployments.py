@@ -196,7 +196,7 @@ def test_a_damaged_registry_is_named_by_each_command_and_left_as_it_is(run: Run)
     assert STORE.read_bytes() == b"no database" * 1000
 
 
-def test_a_rollback_needs_no_gathered_data(tracking: Tracking, run: Run) -> None:  # noqa: F811
+def test_a_rollback_needs_no_ingested_data(tracking: Tracking, run: Run) -> None:  # noqa: F811
     assert not Path("state", "data").exists()
     assert run("rollback").status == 0
     assert tracking.aliases() == {"champion": 2}

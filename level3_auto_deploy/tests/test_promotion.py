@@ -36,7 +36,7 @@ def refuses(_: GateContext) -> GateResult:
 
 
 def deployed(number: int, *gates: Gate) -> list[str]:
-    """What is said while a version is deployed by these gates, by default by one that it passes."""
+    """Deploys a version with these gates, by default one that passes; returns the messages."""
     output: list[str] = []
     deploy(load_settings(), str(number), None, output.append, gates or [Gate("colour", "It is blue", passes)])
     return output

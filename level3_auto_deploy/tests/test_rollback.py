@@ -158,7 +158,7 @@ def taken(tracking: Tracking) -> str:
 
 
 def test_rollout_counts_workers_on_target_version(tracking: Tracking) -> None:
-    beat("a:1:0", 3, 2)  # the champion, and the one before beside it
+    beat("a:1:0", 3, 2)  # the champion, and the previous one as second model
     beat("b:2:0", 3, 2)
     beat("c:3:0", 1, ago=3600)
     beat("d:4:0", 1, where="test")

@@ -42,9 +42,9 @@ def test_trace_restores_training_rows_after_three_releases(copy: Path, run: Run)
     taught = rows_of(read_rows(DATA))
     assert taught[-1].begins == datetime(2011, 2, 28)
     first = tracking.version(1)
-    asked = rows_between("2011-02-28", "2011-03-01")
-    ids = log(asked, (1, model_with_error(10.0)), deployments=(current_deployment(1).id, ""))
-    store_outcomes(asked)
+    requested = rows_between("2011-02-28", "2011-03-01")
+    ids = log(requested, (1, model_with_error(10.0)), deployments=(current_deployment(1).id, ""))
+    store_outcomes(requested)
     for number, day in ((2, "2011-03-10"), (3, "2011-03-20"), (4, "2011-03-30")):
         trained(day)
         delivery.release(load_settings(), str(number), "a test", None, quiet, gates=(passing,))
@@ -90,7 +90,7 @@ def test_trace_restores_training_rows_after_three_releases(copy: Path, run: Run)
         "last": "2011-02-28T00:00:00",
         "folder": f"state/traced/{first.run_id}",
     }
-    assert again["prediction"]["outcome"] == asked[7].amount
+    assert again["prediction"]["outcome"] == requested[7].amount
 
     shutil.rmtree(copy / "state" / "dvc-cache")
     shutil.rmtree(copy / "state" / "dvc-remote")
@@ -106,8 +106,8 @@ def test_a_prediction_made_in_a_test_leads_to_its_traffic_split(
     Tracking(settings).set_alias("challenger", 2)
     current_deployment(2)  # adopts both aliases
     assert run("ingest").status == 0
-    asked = rows_between("2011-03-01", "2011-03-02")
-    ids = log(asked, (1, model_with_error(10.0)), (2, model_with_error(5.0)))
+    requested = rows_between("2011-03-01", "2011-03-02")
+    ids = log(requested, (1, model_with_error(10.0)), (2, model_with_error(5.0)))
     ids_of = {json.loads(run("trace", each, "--json").out)["traffic_split"]["variant"]: each for each in ids}
     assert set(ids_of) == {"champion", "challenger"}
     found = json.loads(run("trace", ids_of["challenger"], "--json").out)

@@ -46,7 +46,7 @@ def log(tracking: Tracking, answer: float, *artifacts: Path, holdout_run_id: str
     return tracking.log_run(
         "training",
         params={"max_iter": 100, "learning_rate": 0.1},
-        metrics={"mae": 25.5},
+        metrics={"holdout_error": 25.5},
         dataset=DATASET,
         tags={"git_commit": "abc"},
         artifacts=artifacts,
@@ -74,9 +74,9 @@ def test_before_the_first_run_there_is_nothing_and_nothing_is_made(untouched: Tr
     assert untouched.champion() is None
     assert untouched.aliases() == {}
     assert untouched.versions() == []
-    for ask in (lambda: untouched.run("x"), lambda: untouched.version(1)):
+    for call in (lambda: untouched.run("x"), lambda: untouched.version(1)):
         with pytest.raises(UserError, match="no run logged yet"):
-            ask()
+            call()
     assert not Path("state").exists()
 
 
@@ -88,7 +88,7 @@ def test_a_run_is_found_again_as_it_was_logged(tracking: Tracking, tmp_path: Pat
     run = tracking.run(run_id)
     assert (run.id, run.name, run.dataset) == (run_id, "training", DATASET)
     assert run.params == {"max_iter": "100", "learning_rate": "0.1"}
-    assert run.metrics == {"mae": 25.5}
+    assert run.metrics == {"holdout_error": 25.5}
     assert run.tags["git_commit"] == "abc"
     assert tracking.fetch(run_id, "dvc.lock", tmp_path / "a").read_text(encoding="utf-8") == "schema: '2.0'"
     assert tracking.fetch(run_id, "plots/by_week.svg", tmp_path / "b").exists()
@@ -226,9 +226,9 @@ def test_unknown_run_version_or_artifact_is_one_line_error(tracking: Tracking, t
         "it has no plots": lambda: tracking.fetch(known, "plots", tmp_path),
         "version 7: ": lambda: tracking.set_alias("champion", 7),
     }
-    for named, ask in cases.items():
+    for named, call in cases.items():
         with pytest.raises(UserError) as caught:
-            ask()
+            call()
         assert named in str(caught.value)
         assert "\n" not in str(caught.value)
     assert tracking.champion() is None

@@ -51,24 +51,24 @@ def test_an_alias_is_given_with_its_tags_and_taken_away(tracking: Tracking) -> N
 def test_counterpart_is_challenger_or_else_previous_champion(tracking: Tracking) -> None:
     tracking.set_alias("champion", 1)
 
-    def beside() -> tuple[int, str | None, float, str] | None:
+    def second_model() -> tuple[int, str | None, float, str] | None:
         split = traffic_split(tracking, "champion")
         assert split is not None
         assert split.shown.number == 1
         return None if split.other is None else (split.other.number, split.role, split.share, split.salt)
 
-    assert beside() is None
+    assert second_model() is None
     tracking.set_alias("previous", 3)
-    assert beside() == (3, "previous", 0.0, "")
+    assert second_model() == (3, "previous", 0.0, "")
     test = {"mode": "ab", "share": 0.4, "salt": "s", "began": "2011-04-01T00:00:00"}
     tracking.set_alias("challenger", 2, {"ab": json.dumps(test)})
-    assert beside() == (2, "challenger", 0.4, "s")
+    assert second_model() == (2, "challenger", 0.4, "s")
     tracking.tag(2, {"ab": json.dumps(test | {"mode": "shadow"})})
-    assert beside() == (2, "shadow", 0.0, "s")
+    assert second_model() == (2, "shadow", 0.0, "s")
     tracking.set_alias("challenger", 1)  # a promotion under way
-    assert beside() == (3, "previous", 0.0, "")
+    assert second_model() == (3, "previous", 0.0, "")
     tracking.set_alias("previous", 1)
-    assert beside() is None
+    assert second_model() is None
     tracking.set_alias("candidate", 2)
     split = traffic_split(tracking, "candidate")
     assert split is not None

@@ -66,7 +66,7 @@ def _build() -> None:
 
 
 # Tasks have the names shown on the flow's page. The stages are one task: DVC knows their dependencies.
-ingest = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.gather)
+ingest = task(name="ingest", task_run_name="ingest", retry_condition_fn=_is_unreachable)(steps.ingest)
 validate = task(name="validate", task_run_name="validate")(steps.validate)
 build = task(name="dvc repro", task_run_name="dvc repro")(_build)
 log_and_register = task(name="register", task_run_name="register")(steps.log_and_register)

@@ -26,7 +26,7 @@ def validate() -> None:
     """Write the validated period. Raises UserError if the data are not fit for training."""
     from bike_demand.data.ingested import read_rows
     from bike_demand.data.quarantine import read_quarantine, require_trainable_rows
-    from bike_demand.training.gather import read_request
+    from bike_demand.training.inputs import read_request
 
     rows = require_trainable_rows(
         read_rows(settings.DATA), read_quarantine(), settings.load_settings(), read_request()

@@ -1,4 +1,4 @@
-"""Load on the service: keep-alive connections, each of which asks again as soon as it was answered."""
+"""Load on the service: keep-alive connections that send each request as soon as the last was answered."""
 
 import asyncio
 import json
@@ -81,7 +81,7 @@ class _User(asyncio.Protocol):
 
 @contextmanager
 def loaded(port: int) -> Iterator[Load]:
-    """Meanwhile, users on a service of this machine ask for one row after the other."""
+    """Meanwhile, users send requests of one row to a service on this machine, one after the other."""
     load = Load()
     body = json.dumps(EXAMPLE).encode()
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)

@@ -21,7 +21,7 @@ Model = Callable[[Row], float]
 
 
 def rows_between(first: str, last: str) -> list[Row]:
-    """The gathered rows from one day to before another."""
+    """The ingested rows from one day to before another."""
     begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
     return [row for row in rows_of(read_rows(DATA)) if begin <= row.begins < end]
 
@@ -33,18 +33,18 @@ def log(
     role: str = "challenger",
     deployments: tuple[str, str] = ("", ""),
 ) -> list[str]:
-    """Log an answer to each row, with the other model beside; the ids. Of a challenger half are shown."""
+    """Log predictions of both models for each row; returns the ids. Of a challenger, half are shown."""
     settings = load_settings()
     entries = []
     for row in rows:
-        arm = "champion"
+        variant = "champion"
         if role == "challenger" and other is not None:
             unit = key_of(row) if settings.ab.randomize_by == "key" else row.begins
-            arm = assign_variant(unit, settings.ab.share, settings.ab.salt)
+            variant = assign_variant(unit, settings.ab.share, settings.ab.salt)
         answers = [(*champion, deployments[0])]
         if other is not None:
             answers.append((*other, deployments[1]))
-        shown, *beside = answers[::-1] if arm == "challenger" else answers
+        shown, *others = answers[::-1] if variant == "challenger" else answers
         entry = {
             "id": uuid.uuid4().hex,
             "made_at": datetime.now(UTC),
@@ -53,18 +53,18 @@ def log(
             "key": key_of(row),
             "inputs": row.model_dump(mode="json", include=set(INPUT_COLUMNS) - {TIME}),
             "prediction": shown[1](row),
-            "variant": arm,
+            "variant": variant,
             "version": shown[0],
             "deployment": shown[2],
             "other_prediction": None,
             "other_version": None,
             "other_role": None,
         }
-        if beside:
-            its_role = "champion" if arm == "challenger" else role
+        if others:
+            its_role = "champion" if variant == "challenger" else role
             entry |= {
-                "other_prediction": beside[0][1](row),
-                "other_version": beside[0][0],
+                "other_prediction": others[0][1](row),
+                "other_version": others[0][0],
                 "other_role": its_role,
             }
         entries.append(entry)

@@ -1,4 +1,4 @@
-"""A copy of the project as a team has it: a git repository with its code committed, and a feed beside it."""
+"""A copy of the project as a team has it: a git repository with its code committed, and a feed next to it."""
 
 import os
 import shutil

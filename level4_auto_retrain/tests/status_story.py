@@ -10,7 +10,7 @@ from bike_demand.store import event_log
 from bike_demand.store.daily_stats import store_drift_report
 from bike_demand.store.database import open_database
 from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import Alert, DailyStats, Deployment, Kind, State, Transition
+from bike_demand.store.tables import Alert, DailyStats, Deployment, SignalKind, State, Transition
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
@@ -71,12 +71,12 @@ def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[
             event_log.update_training(
                 database, action.id, state=event_log.DONE, version=version, detail={"result": outcome}
             )
-        action = event_log.begin_training(database, reason="it was asked for again", at=at(60))
+        action = event_log.begin_training(database, reason="requested again", at=at(60))
         detail = {"result": "nothing had changed", "no_training": True}
         event_log.update_training(database, action.id, state=event_log.DONE, detail=detail)
         changed = event_log.open_incident(
             database,
-            Kind.ERROR,
+            SignalKind.ERROR,
             "version 1",
             since=at(40),
             detected_at=at(43),
@@ -90,7 +90,7 @@ def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[
         event_log.store_alert(database, over, at(47))
         late = event_log.open_incident(
             database,
-            Kind.QUALITY,
+            SignalKind.QUALITY,
             "feed",
             since=at(80),
             detected_at=at(82),
@@ -99,7 +99,7 @@ def fill_database(address: str, signals: Sequence[Signal] = (), tests: Sequence[
         event_log.end_incident(database, late.id, at(84), {"rows": 96})
         for field in ("heat", "core_heat"):
             event_log.open_incident(
-                database, Kind.QUALITY, field, since=at(90), detected_at=at(91), description="units"
+                database, SignalKind.QUALITY, field, since=at(90), detected_at=at(91), description="units"
             )
         body = {
             "summary": "It predicts 37 % too little.",
@@ -164,6 +164,6 @@ def example_test() -> dict[str, Any]:
     }
 
 
-def signal(kind: Kind, subject: str = "version 2") -> Signal:
+def signal(kind: SignalKind, subject: str = "version 2") -> Signal:
     """A signal that says what it is."""
     return Signal(kind, subject, NOW, f"{subject} is shown <b>as it is</b>.", {})

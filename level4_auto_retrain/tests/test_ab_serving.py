@@ -1,4 +1,4 @@
-"""Two models beside each other in one service: who is shown, what is logged, what never harms an answer."""
+"""Two models in one service: which prediction is shown and logged; the second model never does harm."""
 
 import contextlib
 import json
@@ -33,7 +33,7 @@ ROWS = [*rows_of_day("2012-06-13"), *rows_of_day("2012-06-14")]
 
 
 class Broken:
-    """A model that loaded, and fails when it is asked."""
+    """A model that loads, but fails to predict."""
 
     def __init__(self, model: OnnxModel, answers: float | None = None) -> None:
         self._answers = answers
@@ -57,7 +57,7 @@ def live_of(models: tuple[OnnxModel, Any], role: Role, share: float = 0.0) -> Li
     return LiveModels(models[0], "first", SecondModel(models[1], "second", role, share, "salt", "key"))
 
 
-def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[LoggedPrediction], str]:
+def send(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[LoggedPrediction], str]:
     """What the application answers, what then stands in the prediction log, and its metrics."""
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"
@@ -80,7 +80,7 @@ def ask(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[L
 def test_assigned_variant_is_served_and_both_logged(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
-    answers, logged, text = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS)
+    answers, logged, text = send(live_of(models, "challenger", 0.5), tmp_path, ROWS)
     shown = [each["variant"] for each in answers]
     assert shown == [assign_variant(each.key, 0.5, "salt") for each in logged]
     assert set(shown) == {"champion", "challenger"}
@@ -105,7 +105,7 @@ def test_randomizing_by_time_assigns_all_keys_alike(
     assert live.other is not None
     live = replace(live, other=replace(live.other, randomize_by="time"))
     rows = [row for number in range(9) for row in rows_of_day(f"2012-06-1{number}")]
-    _, logged, _ = ask(live, tmp_path, rows)
+    _, logged, _ = send(live, tmp_path, rows)
     shown = {(each.event_time, each.variant) for each in logged}
     assert shown == {(each, assign_variant(each, 0.5, "salt")) for each, _ in shown}
     assert len(shown) == 9
@@ -115,7 +115,7 @@ def test_randomizing_by_time_assigns_all_keys_alike(
 def test_assignment_is_the_same_in_lists_and_repeats(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path
 ) -> None:
-    answers, _, _ = ask(live_of(models, "challenger", 0.5), tmp_path, ROWS, *ROWS, ROWS)
+    answers, _, _ = send(live_of(models, "challenger", 0.5), tmp_path, ROWS, *ROWS, ROWS)
     count = len(ROWS)
     shown = [(each["begins"], each["machine"], each["variant"]) for each in answers]
     assert shown[:count] == shown[count : 2 * count] == shown[2 * count :]
@@ -125,7 +125,7 @@ def test_assignment_is_the_same_in_lists_and_repeats(
 def test_shadow_and_previous_predict_but_are_never_shown(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path, role: Role
 ) -> None:
-    answers, logged, _ = ask(live_of(models, role), tmp_path, ROWS, ROWS[0])
+    answers, logged, _ = send(live_of(models, role), tmp_path, ROWS, ROWS[0])
     assert {(each["variant"], each["model_version"]) for each in answers} == {("champion", "1")}
     assert {(each.other_version, each.other_prediction, each.other_role) for each in logged} == {
         (2, 2.0, role)
@@ -138,7 +138,7 @@ def test_a_challenger_that_fails_when_asked_does_not_harm_the_answer(
     models: tuple[OnnxModel, OnnxModel], tmp_path: Path, answers_with: float | None, body: Any
 ) -> None:
     broken = Broken(models[1], answers_with)
-    answers, logged, text = ask(live_of((models[0], broken), "challenger", 0.5), tmp_path, body)
+    answers, logged, text = send(live_of((models[0], broken), "challenger", 0.5), tmp_path, body)
     assert {(each["prediction"], each["variant"], each["model_version"]) for each in answers} == {
         (1.0, "champion", "1")
     }
@@ -183,7 +183,7 @@ def service(stored: Path) -> Service:
 
 
 def begin_test(answer: float, share: float = 0.5, mode: str = "ab") -> int:
-    """Register a model and put it beside the champion; its number."""
+    """Register a model and deploy it next to the champion; returns its number."""
     tracking = Tracking(load_settings())
     version = register(constant(Path("made") / str(answer), answer), tracking=tracking)
     ab = {"mode": mode, "share": share, "salt": "salt", "began": "2012-01-01T00:00:00"}
@@ -191,7 +191,7 @@ def begin_test(answer: float, share: float = 0.5, mode: str = "ab") -> int:
     return version.number
 
 
-def test_a_challenger_joins_is_promoted_and_the_version_before_stays_beside(service: Service) -> None:
+def test_a_challenger_joins_and_is_promoted_and_the_previous_version_stays_loaded(service: Service) -> None:
     service.poll()
     live = service.holder.live
     assert live is not None
@@ -282,5 +282,5 @@ def test_live_models_are_immutable(models: tuple[OnnxModel, OnnxModel]) -> None:
 def test_both_models_get_the_same_inputs(handoff: Path, tmp_path: Path) -> None:
     model = load_model(handoff, "1")
     same = load_model(handoff, "2")
-    _, logged, _ = ask(live_of((model, same), "challenger", 0.5), tmp_path, ROWS, *ROWS[:5])
+    _, logged, _ = send(live_of((model, same), "challenger", 0.5), tmp_path, ROWS, *ROWS[:5])
     assert [each.prediction for each in logged] == [each.other_prediction for each in logged]

@@ -20,7 +20,7 @@ from bike_demand.store.database import open_database
 from tests.conftest import ENVIRONMENT, ROOT, Run
 from tests.feedmaker import write_feed
 from tests.project_copy import change_params
-from tests.test_loop import begun, living  # noqa: F401 (fixtures)
+from tests.test_loop import live_project, live_template  # noqa: F401 (fixtures)
 
 PATIENCE_SECONDS = 60
 
@@ -32,7 +32,7 @@ def until(happened: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.usefixtures("living")
+@pytest.mark.usefixtures("live_project")
 def test_failed_cycle_is_reported_and_next_cycle_runs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,7 +59,7 @@ def test_failed_cycle_is_reported_and_next_cycle_runs(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-@pytest.mark.usefixtures("living")
+@pytest.mark.usefixtures("live_project")
 def test_waits_for_the_interval_and_stops_on_sigint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -84,22 +84,22 @@ def test_as_of_requires_once(run: Run, project: Path) -> None:
 
 @pytest.mark.slow
 def test_process_alerts_failure_and_recovery(
-    living: Path,  # noqa: F811
+    live_project: Path,  # noqa: F811
 ) -> None:
-    change_params(living, seconds="0.5", api='""')
+    change_params(live_project, seconds="0.5", api='""')
     command = [sys.executable, "-m", "bike_demand", "agent"]
     env = {name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
     with subprocess.Popen(
-        command, cwd=living, env=env | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
+        command, cwd=live_project, env=env | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True
     ) as process:
         output: list[str] = []
         assert process.stdout is not None
         reader = threading.Thread(target=lambda: output.extend(process.stdout or []))
         reader.start()
         try:
-            (living / "feed" / "2011-02.csv").unlink()
+            (live_project / "feed" / "2011-02.csv").unlink()
             until(lambda: any('"title": "Data quality: ingestion"' in line for line in output))
-            write_feed(living / "feed")
+            write_feed(live_project / "feed")
             until(lambda: any("Resolved: data-quality, ingestion." in line for line in output))
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_SECONDS) == 0
@@ -109,6 +109,6 @@ def test_process_alerts_failure_and_recovery(
     assert output[-1] == "The loop has stopped.\n"
     alerts = [json.loads(line)["alert"]["title"] for line in output if line.startswith('{"alert"')]
     assert alerts.count("Data quality: ingestion") == 1
-    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
+    with closing(open_database(f"sqlite:///{live_project / 'state' / 'production.db'}")) as database:
         (incident,) = [each for each in event_log.incidents(database) if each.subject == "ingestion"]
     assert incident.ended_at is not None

@@ -74,8 +74,8 @@ def port(project: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 @pytest.fixture
 def database(project: Path) -> Iterator[Database]:
-    with closing(open_database(f"sqlite:///{project / 'state' / 'production.db'}")) as open_deployments:
-        yield open_deployments
+    with closing(open_database(f"sqlite:///{project / 'state' / 'production.db'}")) as connected:
+        yield connected
 
 
 def made(database: Database, at: datetime = NOON, key: str = "data-quality:heat") -> bool:

@@ -108,7 +108,7 @@ def test_refit_uses_all_rows_and_holdout_model_excludes_last_week(tmp_path: Path
     assert holdout.tags["digest"] != version.digest
     recorded = find_logged_run(tracking())
     assert recorded is not None
-    for part in (f"{len(rows):,} rows", data_digest(), loss_with_unit(model.metrics["mae"])):
+    for part in (f"{len(rows):,} rows", data_digest(), loss_with_unit(model.metrics["holdout_error"])):
         assert part in version.description
     assert recorded.data_summary.startswith(f"It was trained on {len(rows):,} rows")
 
@@ -124,7 +124,7 @@ def test_run_logs_everything_needed_to_evaluate_and_reproduce_it(tmp_path: Path)
         assert run.params["half_life_days"] == str(load_settings().training.half_life_days)
         assert run.params["max_leaf_nodes"] == "31"
         assert run.metrics == json.loads(Path("state/run/metrics.json").read_text(encoding="utf-8"))
-        assert 0 < run.metrics["mae"] < run.metrics["mae_baseline"]
+        assert 0 < run.metrics["holdout_error"] < run.metrics["error_of_baseline"]
         for name in ("dvc.lock", "requirements.lock", "params.yaml"):
             kept = tracking().fetch(run_id, name, tmp_path / run_id)
             assert kept.read_bytes() == Path(name).read_bytes()
@@ -140,7 +140,7 @@ def test_run_logs_everything_needed_to_evaluate_and_reproduce_it(tmp_path: Path)
 @pytest.mark.usefixtures("in_trained")
 def test_version_tags_hold_reference_errors() -> None:
     (version,) = versions()
-    reference = {key: float(version.tags[key]) for key in ("mae", "skill")}
+    reference = {key: float(version.tags[key]) for key in ("holdout_error", "skill")}
     metrics = tracking().run(version.run_id).metrics
     assert reference == {key: pytest.approx(metrics[key], abs=1e-4) for key in reference}
 
@@ -213,12 +213,15 @@ def test_dvc_knows_each_training_by_its_name(copy: Path, run: Run, tmp_path: Pat
     first, second = (tracking().run(each.run_id) for each in versions())
     assert second.tags["git.uncommitted"] == "false"
     rows = csv.DictReader(io.StringIO(dvc("exp", "show", "--csv", "--all-commits")))
-    found = {each["Experiment"]: each["mae"] for each in rows}
-    assert float(found["version-1"]) == pytest.approx(first.metrics["mae"])
-    assert float(found["version-2"]) == pytest.approx(second.metrics["mae"])
+    found = {each["Experiment"]: each["holdout_error"] for each in rows}
+    assert float(found["version-1"]) == pytest.approx(first.metrics["holdout_error"])
+    assert float(found["version-2"]) == pytest.approx(second.metrics["holdout_error"])
     compared = json.loads(dvc("metrics", "diff", "--json", "version-1", "version-2"))
-    mae = compared["state/run/metrics.json"]["mae"]
-    assert (mae["old"], mae["new"]) == (first.metrics["mae"], second.metrics["mae"])
+    holdout_error = compared["state/run/metrics.json"]["holdout_error"]
+    assert (holdout_error["old"], holdout_error["new"]) == (
+        first.metrics["holdout_error"],
+        second.metrics["holdout_error"],
+    )
     dvc("plots", "diff", "--out", str(tmp_path / "plots"), "version-1", "version-2")
     drawn = {path.name for path in (tmp_path / "plots" / "static").iterdir()}
     assert {name.partition("_")[0] for name in drawn} == {"version-1", "version-2"}
@@ -284,7 +287,7 @@ def test_ongoing_gap_stops_training_and_keeps_model(copy: Path, run: Run) -> Non
     assert len(versions()) == 2
 
 
-def test_a_feed_that_is_not_right_stops_it_before_anything_is_gathered(copy: Path, run: Run) -> None:
+def test_a_feed_that_is_not_right_stops_it_before_anything_is_ingested(copy: Path, run: Run) -> None:
     lines = month_lines(MONTHS[-1])
     write_month(copy / "feed" / f"{MONTHS[-1]}.csv", [*lines[:50], lines[49], *lines[50:]])
     output = run("train")

@@ -23,7 +23,7 @@ from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
-from bike_demand.store.tables import Kind
+from bike_demand.store.tables import SignalKind
 from tests.conftest import Run
 from tests.project_copy import change_params
 from tests.registry import put_live
@@ -82,15 +82,15 @@ def headline(status: StatusDocument) -> tuple[str, str]:
     ("kinds", "test", "state", "title"),
     [
         ([], False, "good", "All is well"),
-        ([Kind.DRIFT], False, "good", "All is well"),
+        ([SignalKind.DRIFT], False, "good", "All is well"),
         ([], True, "busy", "A/B test in progress"),
-        ([Kind.ERROR, Kind.DRIFT], False, "warn", "Model error has increased"),
-        ([Kind.ERROR], True, "busy", "Model error has increased"),
-        ([Kind.AGE], False, "warn", "Model age limit reached"),
-        ([Kind.QUALITY, Kind.ERROR], True, "warn", "Bad data: moisture"),
-        ([Kind.LOOP, Kind.QUALITY], False, "bad", "The loop needs attention"),
+        ([SignalKind.ERROR, SignalKind.DRIFT], False, "warn", "Model error has increased"),
+        ([SignalKind.ERROR], True, "busy", "Model error has increased"),
+        ([SignalKind.AGE], False, "warn", "Model age limit reached"),
+        ([SignalKind.QUALITY, SignalKind.ERROR], True, "warn", "Bad data: moisture"),
+        ([SignalKind.LOOP, SignalKind.QUALITY], False, "bad", "The loop needs attention"),
         (
-            [Kind.BAD_RELEASE, Kind.QUALITY, Kind.LOOP],
+            [SignalKind.BAD_RELEASE, SignalKind.QUALITY, SignalKind.LOOP],
             True,
             "bad",
             "Bad release: version 2",
@@ -98,9 +98,9 @@ def headline(status: StatusDocument) -> tuple[str, str]:
     ],
 )
 def test_headline_is_the_most_important_signal(
-    address: str, live: LiveModels, kinds: list[Kind], test: bool, state: str, title: str
+    address: str, live: LiveModels, kinds: list[SignalKind], test: bool, state: str, title: str
 ) -> None:
-    subjects = {Kind.QUALITY: "moisture"}
+    subjects = {SignalKind.QUALITY: "moisture"}
     given = [signal(each, subjects.get(each, "version 2")) for each in kinds]
     fill_database(address, given, [example_test()] if test else [])
     status = status_of(address, live)
@@ -110,7 +110,7 @@ def test_headline_is_the_most_important_signal(
 
 
 def test_document_contains_everything(address: str, model: OnnxModel) -> None:
-    fill_database(address, [signal(Kind.QUALITY, "heat")], [example_test()])
+    fill_database(address, [signal(SignalKind.QUALITY, "heat")], [example_test()])
     other = SecondModel(model, "another", "challenger", 0.5)
     status = status_of(address, LiveModels(model, "a deployment", other))
     assert status.as_of == NOW
@@ -278,18 +278,18 @@ def guarded(tmp_path: Path, address: str) -> Iterator[tuple[Client, str, str]]:
 
 @pytest.mark.parametrize("path", ["/dashboard", "/status"])
 def test_operations_key_is_required_when_keys_exist(guarded: tuple[Client, str, str], path: str) -> None:
-    client, asking, duty = guarded
+    client, client_key, duty = guarded
     refused = client.get(path)
     assert refused.status_code == 401
     assert refused.headers["WWW-Authenticate"].startswith("Basic realm=")
     assert client.get(path, auth=("anybody", duty)).status_code == 200
     assert client.get(path, headers={HEADER: duty}).status_code == 200
-    assert client.get(path, auth=("anybody", asking)).status_code == 403
+    assert client.get(path, auth=("anybody", client_key)).status_code == 403
     assert client.get(path, auth=("anybody", "wrong")).status_code == 401
     for corrupt in ("Basic", "Basic ====", "Basic /w==", f"Bearer {duty}"):
         assert client.get(path, headers={"Authorization": corrupt}).status_code == 401
     assert (
-        client.post("/predict", json=EXAMPLE, auth=("anybody", asking)).status_code == 401
+        client.post("/predict", json=EXAMPLE, auth=("anybody", client_key)).status_code == 401
     )  # by header only
 
 
@@ -373,16 +373,16 @@ def browser() -> Iterator[Any]:
     with sync_playwright() as playwright:
         flags = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
         flags += " disable-component-update disable-sync"
-        open_deployments = playwright.chromium.launch(
+        started = playwright.chromium.launch(
             executable_path=CHROMIUM, args=[f"--{flag}" for flag in flags.split()]
         )
         try:
-            yield open_deployments
+            yield started
         finally:
-            open_deployments.close()
+            started.close()
 
 
-LOOKS = """() => {
+LAYOUT = """() => {
   const root = document.documentElement;
   const visible = [...document.querySelectorAll('main *')].filter(each => each.getClientRects().length);
   const inside = 'canvas, #events';
@@ -408,21 +408,23 @@ LOOKS = """() => {
 def test_layout_and_contrast_in_all_sizes_and_color_schemes(
     tmp_path: Path, address: str, empty_database: Path, live: LiveModels
 ) -> None:
-    fill_database(address, [signal(Kind.QUALITY, "heat"), signal(Kind.DRIFT, "inputs")], [example_test()])
+    fill_database(
+        address, [signal(SignalKind.QUALITY, "heat"), signal(SignalKind.DRIFT, "inputs")], [example_test()]
+    )
     empty = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'empty.db')}"
-    slot = ModelHolder()
-    slot.live = live
+    holder = ModelHolder()
+    holder.live = live
     with (
         closing(reporter(address, MLflow="http://127.0.0.1:9")) as full,
         closing(StatusReporter(empty, "production", Metrics(), Dashboard(), 1e9)) as bare,
-        serve_in_thread(create_app(slot, status=full)) as client,
+        serve_in_thread(create_app(holder, status=full)) as client,
         serve_in_thread(create_app(ModelHolder(), status=bare)) as nothing,
-        browser() as open_deployments,
+        browser() as chromium,
     ):
         for url, charts in ((client.base_url, 3), (nothing.base_url, 1)):
-            asked: set[str] = set()
-            page = open_deployments.new_page()
-            page.on("request", lambda request, asked=asked: asked.add(request.url))
+            requested: set[str] = set()
+            page = chromium.new_page()
+            page.on("request", lambda request, requested=requested: requested.add(request.url))
             page.on("pageerror", lambda error: pytest.fail(str(error)))
             page.on("console", lambda message: pytest.fail(message.text))
             page.goto(f"{url}/dashboard")
@@ -433,11 +435,11 @@ def test_layout_and_contrast_in_all_sizes_and_color_schemes(
                 for width, least in ((390, 25), (1280, 38), (1920, 48)):
                     page.set_viewport_size({"width": width, "height": 900})
                     page.wait_for_timeout(100)
-                    looks = page.evaluate(LOOKS)
-                    assert (looks["over"], looks["wide"], looks["faint"]) == (0, [], []), (width, scheme)
-                    assert looks["title"] >= least
+                    layout = page.evaluate(LAYOUT)
+                    assert (layout["over"], layout["wide"], layout["faint"]) == (0, [], []), (width, scheme)
+                    assert layout["title"] >= least
             page.close()
-            assert {each for each in asked if not each.startswith("data:")} == {
+            assert {each for each in requested if not each.startswith("data:")} == {
                 f"{url}/{path}"
                 for path in (
                     *("dashboard", "status", "static/dashboard.css", "static/dashboard.js"),
@@ -449,16 +451,16 @@ def test_layout_and_contrast_in_all_sizes_and_color_schemes(
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 def test_page_updates_in_place_and_shows_an_outage(address: str, live: LiveModels) -> None:
     fill_database(address, [], [example_test()])
-    slot = ModelHolder()
-    slot.live = live
-    with closing(reporter(address)) as made, browser() as open_deployments:
-        page = open_deployments.new_page(viewport={"width": 1280, "height": 600})
-        with serve_in_thread(create_app(slot, status=made)) as client:
+    holder = ModelHolder()
+    holder.live = live
+    with closing(reporter(address)) as made, browser() as chromium:
+        page = chromium.new_page(viewport={"width": 1280, "height": 600})
+        with serve_in_thread(create_app(holder, status=made)) as client:
             page.goto(f"{client.base_url}/dashboard")
             page.get_by_role("heading", name="A/B test in progress", level=1).wait_for()
             page.evaluate("window.same = 1; scrollTo(0, 400)")
             with closing(open_database(address)) as database:
-                event_log.update_signals(database, [signal(Kind.QUALITY, "moisture")], NOW)
+                event_log.update_signals(database, [signal(SignalKind.QUALITY, "moisture")], NOW)
             page.get_by_role("heading", name="Bad data: moisture", level=1).wait_for()
             assert page.evaluate("window.same") == 1
             assert page.title().startswith("Bad data: moisture")
@@ -474,14 +476,14 @@ def test_page_updates_in_place_and_shows_an_outage(address: str, live: LiveModel
 def test_latency_tile_uses_requests_since_opening(address: str, live: LiveModels) -> None:
     """Of 1,002 requests before it was opened half were within 0.8 ms; the 100 afterwards take 30 ms."""
     counted = example_metrics()
-    slot = ModelHolder()
-    slot.live = live
+    holder = ModelHolder()
+    holder.live = live
     with (
         closing(StatusReporter(address, "production", counted, Dashboard(refresh_seconds=2), 1e9)) as made,
-        serve_in_thread(create_app(slot, status=made)) as client,
-        browser() as open_deployments,
+        serve_in_thread(create_app(holder, status=made)) as client,
+        browser() as chromium,
     ):
-        page = open_deployments.new_page()
+        page = chromium.new_page()
         page.goto(f"{client.base_url}/dashboard")
         page.get_by_text("p50 0.78 ms").wait_for()
         for _ in range(100):

@@ -14,7 +14,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.event_log import DONE, Signal
-from bike_demand.store.tables import Kind
+from bike_demand.store.tables import SignalKind
 from tests.conftest import ROOT
 from tests.postgres import running_postgres
 from tests.service import free_port
@@ -34,7 +34,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 
 
 def signal(
-    at: datetime, message: str = "too hot", subject: str = "heat", kind: Kind = Kind.QUALITY
+    at: datetime, message: str = "too hot", subject: str = "heat", kind: SignalKind = SignalKind.QUALITY
 ) -> Signal:
     return Signal(kind, subject, at, message, {"message": message})
 
@@ -63,14 +63,14 @@ def test_signals_differ_by_kind_and_subject(database: Database) -> None:
             signal(NOON),
             signal(NOON, "and again"),
             signal(NOON, subject="moisture"),
-            signal(NOON, kind=Kind.DRIFT),
+            signal(NOON, kind=SignalKind.DRIFT),
         ],
         NOON,
     )
     assert [(each.kind, each.subject, each.message) for each in raised.new] == [
-        (Kind.QUALITY, "heat", "too hot"),
-        (Kind.QUALITY, "moisture", "too hot"),
-        (Kind.DRIFT, "heat", "too hot"),
+        (SignalKind.QUALITY, "heat", "too hot"),
+        (SignalKind.QUALITY, "moisture", "too hot"),
+        (SignalKind.DRIFT, "heat", "too hot"),
     ]
 
 
@@ -89,8 +89,8 @@ def test_open_action_is_reused(database: Database) -> None:
 
 def test_open_incident_and_case_are_unique(database: Database) -> None:
     about = {"since": NOON - DAY, "detected_at": NOON, "description": "a jump"}
-    first = event_log.open_incident(database, Kind.QUALITY, "heat", **about)  # type: ignore[arg-type]
-    assert event_log.open_incident(database, Kind.QUALITY, "heat", **about) == first  # type: ignore[arg-type]
+    first = event_log.open_incident(database, SignalKind.QUALITY, "heat", **about)  # type: ignore[arg-type]
+    assert event_log.open_incident(database, SignalKind.QUALITY, "heat", **about) == first  # type: ignore[arg-type]
     event_log.record_response(database, first.id, NOON, "held")
     event_log.record_response(database, first.id, NOON + DAY, "held")
     regression_case = event_log.add_regression_case(database, first.id, {"rows": [1]})
@@ -101,7 +101,7 @@ def test_open_incident_and_case_are_unique(database: Database) -> None:
     assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"rows": 3}, regression_case)
     assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [1]}]
     assert event_log.incidents(database, only_open=True) == []
-    assert event_log.open_incident(database, Kind.QUALITY, "heat", **about).id != first.id  # type: ignore[arg-type]
+    assert event_log.open_incident(database, SignalKind.QUALITY, "heat", **about).id != first.id  # type: ignore[arg-type]
 
 
 def test_concurrent_raises_keep_one_row(database: Database) -> None:

@@ -71,20 +71,16 @@ def client(stored: Path) -> Iterator[Client]:
     assert main(["ingest"]) == 0
     put_live(constant(stored / "model", 50.0))
     signals._checked_from.clear()
-    address, example_metrics, holder = (
-        load_settings().environments.production.database,
-        Metrics(),
-        ModelHolder(),
-    )
+    address, metrics, holder = load_settings().environments.production.database, Metrics(), ModelHolder()
     holder.live = LiveModels(load_model(stored / "model", "1"), "")
     log: PredictionLog[PredictedBatch] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_log_rows(entries, example_metrics.failed)
+        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     log.start()
     outcomes = OutcomeStore(address)
     settings = load_settings().dashboard
-    with closing(StatusReporter(address, "production", example_metrics, settings, 1e9)) as status:
-        app = create_app(holder, recorder=Recorder(example_metrics, log), outcomes=outcomes, status=status)
+    with closing(StatusReporter(address, "production", metrics, settings, 1e9)) as status:
+        app = create_app(holder, recorder=Recorder(metrics, log), outcomes=outcomes, status=status)
         with serve_in_thread(app) as client:
             yield client
         log.stop()

@@ -66,10 +66,10 @@ def fallback(*given: ExpectedRange, **fields: str) -> Fallback:
     return made
 
 
-def ask(
-    folder: Path, field: str, applied: Fallback, *bodies: Any, beside: bool = False
+def send(
+    folder: Path, field: str, applied: Fallback, *bodies: Any, second_model: bool = False
 ) -> tuple[list[Any], list[LoggedPrediction], str]:
-    """What a model that answers this field says, what then stands in the log, and the metrics."""
+    """The predictions of a model that returns this field, the logged predictions, and the metrics."""
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"
     kept: PredictionLog[PredictedBatch] = PredictionLog(
@@ -78,7 +78,7 @@ def ask(
     model = load_model(echo(folder / "model", field), "1")
     other = SecondModel(load_model(folder / "model", "2"), "second", "challenger", 0.5, "salt", "key")
     holder = ModelHolder()
-    holder.live = LiveModels(model, "first", other if beside else None)
+    holder.live = LiveModels(model, "first", other if second_model else None)
     kept.start()
     app = create_app(holder, recorder=Recorder(metrics, kept), fallback=applied)
     with serve_in_thread(app) as client:
@@ -91,29 +91,32 @@ def ask(
 
 
 def test_implausible_value_is_replaced_by_mean_of_key(tmp_path: Path) -> None:
-    answers, logged, text = ask(tmp_path, "heat", fallback(HEAT, MOISTURE), FAHRENHEIT)
+    answers, logged, text = send(tmp_path, "heat", fallback(HEAT, MOISTURE), FAHRENHEIT)
     assert answers[0]["prediction"] == 27.0
     assert answers[0]["replaced"] == ["heat"]
-    assert (logged[0].inputs["heat"], logged[0].replaced) == (76.28, {"heat": 27.0})  # what was asked is kept
+    assert (logged[0].inputs["heat"], logged[0].replaced) == (
+        76.28,
+        {"heat": 27.0},
+    )  # the input as sent is kept
     assert 'bike_demand_inputs_replaced_total{field="heat"} 1.0' in text
 
 
 def test_unexpected_null_is_replaced(tmp_path: Path) -> None:
     dry = EXAMPLE | {"moisture": None}
-    answers, logged, _ = ask(tmp_path, "moisture", fallback(HEAT, MOISTURE), dry)
+    answers, logged, _ = send(tmp_path, "moisture", fallback(HEAT, MOISTURE), dry)
     assert answers[0]["prediction"] == pytest.approx(0.67)
     assert (logged[0].inputs["moisture"], logged[0].replaced) == (None, {"moisture": 0.67})
 
 
 def test_field_that_is_often_null_has_no_range(tmp_path: Path) -> None:
-    answers, logged, _ = ask(tmp_path, "moisture", fallback(HEAT), EXAMPLE | {"moisture": None})
+    answers, logged, _ = send(tmp_path, "moisture", fallback(HEAT), EXAMPLE | {"moisture": None})
     assert answers[0]["prediction"] == NOTHING
     assert "replaced" not in answers[0]
     assert logged[0].replaced is None
 
 
 def test_replacement_is_per_row(tmp_path: Path) -> None:
-    answers, logged, text = ask(
+    answers, logged, text = send(
         tmp_path, "heat", fallback(HEAT), [EXAMPLE, FAHRENHEIT, EXAMPLE], FAHRENHEIT, EXAMPLE
     )
     assert [each["prediction"] for each in answers] == [24.6, 27.0, 24.6, 27.0, 24.6]
@@ -124,14 +127,14 @@ def test_replacement_is_per_row(tmp_path: Path) -> None:
 
 def test_champion_and_challenger_get_the_same_row(tmp_path: Path) -> None:
     rows = [FAHRENHEIT | {"machine": machine} for machine in MACHINES]
-    answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT), rows, beside=True)
+    answers, logged, _ = send(tmp_path, "heat", fallback(HEAT), rows, second_model=True)
     assert {each["variant"] for each in answers} == {"champion", "challenger"}
     assert [each["prediction"] for each in answers] == list(KEY_MEANS.values())
     assert [each.other_prediction for each in logged] == list(KEY_MEANS.values())
 
 
 def test_none_disables_fallback(tmp_path: Path) -> None:
-    answers, logged, _ = ask(tmp_path, "heat", fallback(HEAT, heat="none"), FAHRENHEIT)
+    answers, logged, _ = send(tmp_path, "heat", fallback(HEAT, heat="none"), FAHRENHEIT)
     assert answers[0]["prediction"] == pytest.approx(76.28)
     assert logged[0].replaced is None
 
@@ -146,7 +149,7 @@ def test_key_without_means_uses_hourly_mean() -> None:
 @pytest.mark.parametrize("days", [-46, 46])
 def test_range_does_not_apply_far_from_its_computation(tmp_path: Path, days: int) -> None:
     there = datetime.fromisoformat(FAHRENHEIT["begins"]) + timedelta(days=days)
-    answers, _, _ = ask(tmp_path, "heat", fallback(HEAT), FAHRENHEIT | {"begins": there.isoformat()})
+    answers, _, _ = send(tmp_path, "heat", fallback(HEAT), FAHRENHEIT | {"begins": there.isoformat()})
     assert answers[0]["prediction"] == pytest.approx(76.28)
 
 
@@ -291,11 +294,11 @@ def test_ranges_by_key_need_enough_rows(monkeypatch: pytest.MonkeyPatch) -> None
     heat = found["heat"]
     assert heat.by_key is not None
     assert sorted(heat.by_key) == list(MACHINES)
-    asked: Any = [
+    requests: Any = [
         Inputs(**{**EXAMPLE, "begins": AS_OF, "machine": machine, "heat": 149.0})
         for machine in ("m01", "m02", "m99")
     ]
-    used, _ = fallback(heat).apply(asked)
+    used, _ = fallback(heat).apply(requests)
     first, second, third = (each.heat for each in used)
     assert 50 < second - first < 70
     assert first < third < second  # as nothing is known of it, what all have

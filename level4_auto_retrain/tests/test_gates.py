@@ -68,7 +68,7 @@ def registered_template(
 
 @pytest.fixture
 def case(project: Path, registered_template: Path, tmp_path: Path) -> GateContext:
-    """Version 2, a trained one, beside version 1, the same model, which is live."""
+    """Version 2, a trained one, and version 1, the same model, which is live."""
     copy_state(registered_template, project)
     tracking = Tracking(load_settings())
     return GateContext(

@@ -101,9 +101,9 @@ def test_first_prediction_of_a_row_counts_and_versions_have_their_own_days(datab
     answers = []
     for number, each in enumerate(whole(11.0)):
         shown = (each.prediction, 1) if number % 2 else (14.0, 2)
-        beside = (14.0, 2) if number % 2 else (each.prediction, 1)
-        answers.append(answer(number, *shown, other=beside))
-        answers.append(answer(number, 99.0, version=3))  # asked again
+        other = (14.0, 2) if number % 2 else (each.prediction, 1)
+        answers.append(answer(number, *shown, other=other))
+        answers.append(answer(number, 99.0, version=3))  # predicted again
     (all_,) = keep(database, answers)
     assert (all_.rows, all_.error_sum) == (24, 12 * 1.0 + 12 * 4.0)
     errors = {

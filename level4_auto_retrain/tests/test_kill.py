@@ -30,7 +30,15 @@ from tests.ingested import rows_of
 from tests.killed_cycle import KILL_POINTS, again
 from tests.project_copy import change_params, commit
 from tests.service import free_port
-from tests.test_loop import BEGAN, begun, live_history, living, rollbacks, run_cycle, set_error_signal  # noqa: F401 (fixtures)
+from tests.test_loop import (  # noqa: F401 (fixtures)
+    BEGAN,
+    live_history,
+    live_project,
+    live_template,
+    rollbacks,
+    run_cycle,
+    set_error_signal,
+)
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no kill -9 here")
 PATIENCE_SECONDS = 120
@@ -40,14 +48,14 @@ PATIENCE_SECONDS = 120
 @pytest.mark.slow
 @pytest.mark.parametrize("point", KILL_POINTS)
 def test_killed_cycle_is_resumed_without_duplicates(
-    living: Path,  # noqa: F811
+    live_project: Path,  # noqa: F811
     run: Run,
     set_error_signal: Callable[[bool], None],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     point: str,
 ) -> None:
     command = [sys.executable, "-m", "tests.killed_cycle", point, BEGAN]
-    done = subprocess.run(command, cwd=living, env=environment(), check=False, capture_output=True)
+    done = subprocess.run(command, cwd=live_project, env=environment(), check=False, capture_output=True)
     assert done.returncode == -signal.SIGKILL, done
     set_error_signal(True)
     monkeypatch.setattr(steps, "run", again)
@@ -56,13 +64,13 @@ def test_killed_cycle_is_resumed_without_duplicates(
     tracking = Tracking(load_settings())
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
-    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as database:
+    with closing(open_database(f"sqlite:///{live_project / 'state' / 'production.db'}")) as database:
         assert [(each.state, each.version) for each in event_log.trainings(database)] == [(DONE, 2)]
         assert live_history(database) == [1]
         assert len(event_log.incidents(database)) == len(event_log.open_signals(database)) == 1
         (alert,) = event_log.alerts(database)
     assert None not in alert.delivered.values()
-    assert alert.id in (living / "state" / "alerts.log").read_text(encoding="utf-8")
+    assert alert.id in (live_project / "state" / "alerts.log").read_text(encoding="utf-8")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -148,7 +156,7 @@ class Life:
                 return
         raise AssertionError((self.servers / "agent.log").read_text(encoding="utf-8")[-3000:])
 
-    def ask(self, rows: list[Row]) -> None:
+    def send(self, rows: list[Row]) -> None:
         """Users request each row of a day, and post the outcomes in the evening."""
         with httpx.Client(base_url=f"http://127.0.0.1:{self.ports['service']}", trust_env=False) as client:
             for row in rows:
@@ -216,7 +224,7 @@ def test_random_kills_of_all_processes(life: Life) -> None:
         if day > datetime(2011, 2, 22):
             life.run_cycle(day, victim)
         wait_until_ready(life)
-        life.ask([row for row in rows if day <= row.begins < day + timedelta(days=1)])
+        life.send([row for row in rows if day <= row.begins < day + timedelta(days=1)])
         if life.rng.random() < 0.2:
             life.killed.append("service")
             life.kill("service")

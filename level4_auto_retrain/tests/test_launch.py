@@ -25,7 +25,7 @@ ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Something that answers like a Prefect server that is asked for its health."""
+    """Responds like the health endpoint of a Prefect server."""
 
     class Healthy(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -87,5 +87,5 @@ def test_baseline_is_measured_at_the_new_level(
         (project / stages.REPORT).write_text(json.dumps(report), encoding="utf-8")
         stages.evaluate()
         metrics = json.loads((project / stages.METRICS).read_text(encoding="utf-8"))
-        errors.append(metrics["mae_baseline"])
+        errors.append(metrics["error_of_baseline"])
     assert errors[1] < 0.7 * errors[0]  # else the model's skill would be overrated

@@ -32,7 +32,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import all_deployments, history
 from bike_demand.store.event_log import BEGUN, DONE, FAILED, Signal
-from bike_demand.store.tables import Kind, State
+from bike_demand.store.tables import SignalKind, State
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from bike_demand.training import steps
@@ -47,7 +47,7 @@ from tests.tiny import constant
 BEGAN = "2011-03-01"
 HEAT, MOISTURE = (HEADER.split(",").index(name) for name in ("heat", "moisture"))
 ERROR_SIGNAL = Signal(
-    Kind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {}
+    SignalKind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {}
 )
 
 
@@ -56,9 +56,9 @@ class KilledError(BaseException):
 
 
 @pytest.fixture(scope="session")
-def begun(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
+def live_template(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """A project in which version 1 has been live since February and has predicted; copying it is faster."""
-    folder = tmp_path_factory.mktemp("begun")
+    folder = tmp_path_factory.mktemp("live_template")
     with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         register(constant(folder / "model", 50.0))
@@ -70,12 +70,12 @@ def begun(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 
 
 @pytest.fixture
-def living(begun: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def live_project(live_template: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project in which version 1 is live, which keeps its reference error. A training registers a model
-    at once, and no gate is asked.
+    at once, and no gate runs.
     """
-    copy_state(begun, project)
-    shutil.copytree(begun / "model", project / "model")
+    copy_state(live_template, project)
+    shutil.copytree(live_template / "model", project / "model")
     deploy = partial(delivery.deploy, gates=())
     monkeypatch.setattr(delivery, "deploy", deploy)
     monkeypatch.setattr(step_module, "deploy", deploy)
@@ -89,7 +89,7 @@ class TrainingStub:
     """The result of a training."""
 
     def __init__(self, version: int) -> None:
-        self.version, self.run_id, self.mae = version, f"run of version {version}", 20.0
+        self.version, self.run_id, self.holdout_error = version, f"run of version {version}", 20.0
         self.data_summary = "It was trained on 900 rows; excluded: none."
 
 
@@ -102,9 +102,9 @@ def failing_training(_as_of: datetime | None, _allow: bool) -> tuple[TrainingStu
 
 
 @pytest.fixture
-def database(living: Path) -> Iterator[Database]:
-    with closing(open_database(f"sqlite:///{living / 'state' / 'production.db'}")) as open_deployments:
-        yield open_deployments
+def database(live_project: Path) -> Iterator[Database]:
+    with closing(open_database(f"sqlite:///{live_project / 'state' / 'production.db'}")) as connected:
+        yield connected
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_error_signal(True)
-    asked: list[list[datetime]] = []
+    given: list[list[datetime]] = []
 
     def due(
         _why: str,
@@ -247,7 +247,7 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
         level_shift: date | None,
     ) -> retraining_policy.RetrainingDecision:
         assert (urgent, level_shift) == (False, None)
-        asked.append([each.at for each in trainings])
+        given.append([each.at for each in trainings])
         return retraining_policy.RetrainingDecision(not trainings, "The cool-down is not over.")
 
     monkeypatch.setattr(retraining_policy, "decide_retraining", due)
@@ -255,7 +255,7 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
     run_cycle(run, "2011-03-02")
     assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-03").status == 0
     run_cycle(run, "2011-03-03")
-    assert asked == [[], [datetime(2011, 3, 1)]]
+    assert given == [[], [datetime(2011, 3, 1)]]
     assert states(database) == [(DONE, 2)]
     assert alert_titles(database) == ["Model error has increased: version 1"]
     done = [each["response"] for each in event_log.incidents(database)[0].responses]
@@ -272,28 +272,28 @@ STEP = "2011-03-09"  # the first day at a higher level
 
 
 @pytest.fixture
-def stepping(living: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Path:
+def shifted_project(live_project: Path, monkeypatch: pytest.MonkeyPatch, run: Run) -> Path:
     """A project whose champion is right until a step, with a challenger since the day before."""
     monkeypatch.setattr(retraining_policy, "error_signal", error_signal)
     log_both(BEGAN, "2011-03-08", 1)
     assert run("retrain", "--force", "--reason", "by hand", "--as-of", "2011-03-08").status == 0
-    return living
+    return live_project
 
 
-def log_both(first: str, end: str, *versions: int, beside: float = 0.6, role: str = "challenger") -> None:
-    """Version 1 predicts three fifths of what happens since the step; the one beside it this share."""
+def log_both(first: str, end: str, *versions: int, second: float = 0.6, role: str = "challenger") -> None:
+    """From the step on, version 1 predicts three fifths of the label, the second model the share `second`."""
     rows = happened(first, end)
 
     def share(of: float) -> Callable[[Row], float]:
         return lambda row: row.amount * (of if iso(row.begins) >= STEP else 1.0)
 
-    others = [(number, share(beside)) for number in versions[1:]]
+    others = [(number, share(second)) for number in versions[1:]]
     log(rows, (versions[0], share(0.6)), others[0] if others else None, role=role)
     store_outcomes(rows)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("stepping")
+@pytest.mark.usefixtures("shifted_project")
 def test_level_shift_ends_test_of_versions_that_have_not_adapted(database: Database, run: Run) -> None:
     log_both("2011-03-08", "2011-03-12", 1, 2)
     out = run_cycle(run, "2011-03-12")  # within four days
@@ -309,7 +309,7 @@ def test_level_shift_ends_test_of_versions_that_have_not_adapted(database: Datab
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("stepping")
+@pytest.mark.usefixtures("shifted_project")
 def test_cycle_killed_after_ending_a_test_is_resumed(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,9 +328,9 @@ def test_cycle_killed_after_ending_a_test_is_resumed(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("stepping")
+@pytest.mark.usefixtures("shifted_project")
 def test_test_of_adapted_challenger_continues(database: Database, run: Run) -> None:
-    log_both("2011-03-08", "2011-03-12", 1, 2, beside=0.9)
+    log_both("2011-03-08", "2011-03-12", 1, 2, second=0.9)
     out = run_cycle(run, "2011-03-12")
     assert "Version 2 won its A/B test" in out
     assert all_deployments(database, State.SUPERSEDED) == []
@@ -338,8 +338,8 @@ def test_test_of_adapted_challenger_continues(database: Database, run: Run) -> N
 
 
 @pytest.mark.slow
-def test_test_continues_if_no_training_is_due(stepping: Path, database: Database, run: Run) -> None:
-    change_params(stepping, budget="1")
+def test_test_continues_if_no_training_is_due(shifted_project: Path, database: Database, run: Run) -> None:
+    change_params(shifted_project, budget="1")
     log_both("2011-03-08", "2011-03-12", 1, 2)
     run_cycle(run, "2011-03-12")
     assert all_deployments(database, State.SUPERSEDED) == []
@@ -348,10 +348,10 @@ def test_test_continues_if_no_training_is_due(stepping: Path, database: Database
 
 @pytest.mark.slow
 def test_level_shift_ends_watch_of_versions_that_have_not_adapted(
-    stepping: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+    shifted_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"{__name__}.STEP", "2011-03-13")
-    change_params(stepping, watch_days="10")
+    change_params(shifted_project, watch_days="10")
     assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-08").status == 0
     delivery.release(load_settings(), "2", "a person's", datetime(2011, 3, 8), print, gates=())
     log_both("2011-03-08", "2011-03-16", 2, 1, role="previous")
@@ -362,14 +362,14 @@ def test_level_shift_ends_watch_of_versions_that_have_not_adapted(
 
 
 def test_bad_data_suspend_training(
-    living: Path,
+    live_project: Path,
     database: Database,
     run: Run,
     set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_error_signal(True)
-    feed = living / "feed" / "2011-03.csv"
+    feed = live_project / "feed" / "2011-03.csv"
     clean = feed.read_text(encoding="utf-8")
     feed.write_text(fahrenheit(clean, "2011-03-02", "2011-03-04"), encoding="utf-8", newline="\n")
     log_predictions("2011-03-01", "2011-03-09", (1, 20.0))
@@ -384,7 +384,7 @@ def test_bad_data_suspend_training(
     (incident,) = [each for each in event_log.incidents(database) if each.subject == "heat"]
     assert incident.since == datetime(2011, 3, 2)
     assert incident.responses[0]["response"].startswith("Training is suspended until it is resolved")
-    (drifting,) = [each for each in event_log.incidents(database) if each.kind is Kind.ERROR]
+    (drifting,) = [each for each in event_log.incidents(database) if each.kind is SignalKind.ERROR]
     assert drifting.responses[0]["response"].startswith("No training: bad data. heat changes its unit")
     out = run_cycle(run, "2011-03-06")
     assert "Resolved: data-quality, heat." in out
@@ -440,7 +440,7 @@ def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Data
     assert "Resolved: bad-release, version 2." in out
     run_cycle(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
-    assert (incident.kind, incident.since) == (Kind.BAD_RELEASE, datetime(2011, 3, 1))
+    assert (incident.kind, incident.since) == (SignalKind.BAD_RELEASE, datetime(2011, 3, 1))
     assert incident.responses[0]["response"].startswith("Version 1 is live again, instead of version 2")
     assert incident.cost is not None
     assert incident.cost["predictions_by_rolled_back"] == 24
@@ -472,11 +472,11 @@ def test_good_out_of_band_model_is_reported_watched_and_stays(database: Database
 
 
 @pytest.mark.slow
-def test_out_of_band_older_version_is_rolled_back(living: Path, database: Database, run: Run) -> None:
+def test_out_of_band_older_version_is_rolled_back(live_project: Path, database: Database, run: Run) -> None:
     tracking = promote_out_of_band(2, answer=60.0)
     run_cycle(run, BEGAN)
     remove_alias(tracking, PREVIOUS)
-    register(constant(living / "third", 55.0))
+    register(constant(live_project / "third", 55.0))
     deploy_without_gates(3)
     remove_alias(tracking, PREVIOUS)
     run_cycle(run, BEGAN)
@@ -486,9 +486,11 @@ def test_out_of_band_older_version_is_rolled_back(living: Path, database: Databa
     assert live_history(database) == [1, 2, 3, 1, 3]
 
 
-def test_worse_promotion_is_rolled_back_with_evidence(living: Path, database: Database, run: Run) -> None:
+def test_worse_promotion_is_rolled_back_with_evidence(
+    live_project: Path, database: Database, run: Run
+) -> None:
     run_cycle(run, BEGAN)
-    register(constant(living / "second", 300.0))
+    register(constant(live_project / "second", 300.0))
     tracking = Tracking(load_settings())
     deploy_without_gates(2)
     rows = happened("2011-03-01", "2011-03-02")
@@ -525,7 +527,7 @@ def test_last_good_version_is_restored_after_the_alias_was_deleted(database: Dat
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("living")
+@pytest.mark.usefixtures("live_project")
 def test_rolled_back_version_made_live_again_is_rolled_back(run: Run) -> None:
     tracking = promote_out_of_band(2)
     assert run("rollback", "--reason", "nonsense", "--as-of", BEGAN).status == 0
@@ -581,7 +583,7 @@ def test_training_pauses_after_repeated_failures(
     for day in range(1, 6):
         run_cycle(run, f"2011-03-0{day}")
     assert [each[0] for each in states(database)] == [FAILED] * 3
-    (rests,) = [each for each in event_log.open_signals(database) if each.kind is Kind.LOOP]
+    (rests,) = [each for each in event_log.open_signals(database) if each.kind is SignalKind.LOOP]
     assert rests.message == (
         "3 trainings in a row failed, the last one on 2011-03-03 (failed: the data are not fit for"
         " training); automatic training is paused until 2011-03-10."
@@ -590,7 +592,7 @@ def test_training_pauses_after_repeated_failures(
     assert run("retrain", "--reason", "mended", "--as-of", "2011-03-05").status == 1
     assert len(states(database)) == 4
     run_cycle(run, "2011-03-06")
-    assert len(states(database)) == 5  # what a person asked for begins a new row
+    assert len(states(database)) == 5  # a manual training begins a new row
     monkeypatch.setattr(steps, "run", register_stub)
     run_cycle(run, "2011-03-07")
     assert states(database)[-1] == (DONE, 2)
@@ -662,7 +664,9 @@ def test_killed_cycle_is_resumed_without_duplicates(
     monkeypatch.setattr(
         retraining_policy,
         "decide_retraining",
-        lambda _, begun, *__, **___: retraining_policy.RetrainingDecision(not begun, "The cool-down."),
+        lambda _, trainings, *__, **___: retraining_policy.RetrainingDecision(
+            not trainings, "The cool-down."
+        ),
     )
     repeatable(monkeypatch)
 
@@ -696,10 +700,10 @@ def test_gates_are_not_run_again_after_a_refusal_and_a_kill(
     set_error_signal: Callable[[bool], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[int] = []
+    checked: list[int] = []
 
     def refuse(case: GateContext) -> GateResult:
-        asked.append(case.version.number)
+        checked.append(case.version.number)
         return GateResult(False, "it is refused")
 
     gates = (Gate("no", "Never", refuse),)
@@ -715,7 +719,7 @@ def test_gates_are_not_run_again_after_a_refusal_and_a_kill(
         with pytest.raises(KilledError):
             run("agent", "--once", "--as-of", BEGAN)
     run_cycle(run, BEGAN)
-    assert asked == [2]
+    assert checked == [2]
     assert states(database) == [(FAILED, 2)]
 
 
@@ -780,14 +784,14 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
 
 
 def test_feed_that_cannot_be_ingested_is_a_signal_and_the_cycle_continues(
-    living: Path, database: Database, run: Run
+    live_project: Path, database: Database, run: Run
 ) -> None:
-    (living / "feed" / "2011-02.csv").unlink()
+    (live_project / "feed" / "2011-02.csv").unlink()
     out = run_cycle(run, BEGAN)
     assert "data-quality: The feed cannot be ingested: " in out
     assert "2011-02 is missing" in out
     assert "The feed still cannot be ingested: " in run_cycle(run, BEGAN)
-    write_feed(living / "feed")
+    write_feed(live_project / "feed")
     assert "Resolved: data-quality, ingestion." in run_cycle(run, "2011-03-02")
     assert live_history(database) == [1]
 
@@ -816,7 +820,7 @@ def test_concurrent_cycles_are_refused(database: Database, run: Run) -> None:
 # ---- what is shown
 
 
-@pytest.mark.usefixtures("living")
+@pytest.mark.usefixtures("live_project")
 def test_incidents_as_text_and_json(run: Run) -> None:
     assert run("incidents").out == "No incidents so far.\n"
     run_cycle(run, BEGAN)

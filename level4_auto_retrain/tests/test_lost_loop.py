@@ -15,14 +15,14 @@ from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.registry import register, remove_alias
-from tests.test_loop import begun, database, living, log_constant, run_cycle  # noqa: F401 (fixtures)
+from tests.test_loop import database, live_project, live_template, log_constant, run_cycle  # noqa: F401 (fixtures)
 from tests.test_lost_deployments import STORE, delete_run, delete_version
 
 
 @pytest.fixture
-def tracking(living: Path) -> Tracking:  # noqa: F811
+def tracking(live_project: Path) -> Tracking:  # noqa: F811
     """Version 2 was promoted over version 1, and both predicted since."""
-    assert living
+    assert live_project
     store = Tracking(load_settings())
     register(Path("model"))
     delivery.deploy(load_settings(), "2", datetime(2011, 3, 1), print, gates=())

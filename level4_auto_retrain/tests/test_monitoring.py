@@ -18,7 +18,7 @@ from bike_demand.monitoring.drift import make_drift_report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
 from bike_demand.store import daily_stats, event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.tables import Deployment, DriftReport, Kind, State
+from bike_demand.store.tables import Deployment, DriftReport, SignalKind, State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.corrupted import Change, corrupt, fahrenheit, feed_rows, no_moisture, publish, times_four, without
@@ -46,7 +46,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
     with project_in(folder, empty_store):
         assert main(["ingest"]) == 0
         put_live(constant(folder / "model", 50.0))
-        Tracking(load_settings()).tag(1, {"mae": "10.0", "skill": "0.3"})
+        Tracking(load_settings()).tag(1, {"holdout_error": "10.0", "skill": "0.3"})
         rows = between("2011-02-01", "2011-03-01")
         log(rows, (1, fair))
         store_outcomes(between("2011-01-25", "2011-03-01"))
@@ -61,8 +61,8 @@ def database(replayed: Path, project: Path) -> Iterator[Database]:
     """The database of production of a copy of that project, which is the current folder."""
     copy_state(replayed, project)
     signals_module._checked_from.clear()
-    with closing(open_database(load_settings().environments.production.database)) as open_deployments:
-        yield open_deployments
+    with closing(open_database(load_settings().environments.production.database)) as connected:
+        yield connected
 
 
 def between(first: str, last: str) -> list[Row]:
@@ -75,12 +75,12 @@ def log_until(until: str, requests: list[Row] | None = None, model: Model | None
     right = between("2011-03-01", until)
     reported = {row_id(row): row for row in right}
     predict = model or fair
-    asked = [row for row in requests or ROWS if row_id(row) in reported]
-    log(asked, (1, lambda row: predict(reported[row_id(row)])))
+    requested = [row for row in requests or ROWS if row_id(row) in reported]
+    log(requested, (1, lambda row: predict(reported[row_id(row)])))
     store_outcomes(right)
 
 
-def gather(rows: list[Row], as_of: str) -> None:
+def publish_and_ingest(rows: list[Row], as_of: str) -> None:
     shutil.rmtree("feed")
     publish(rows, Path("feed"))
     assert main(["ingest", "--as-of", as_of]) == 0
@@ -92,7 +92,7 @@ def evaluate(database: Database, day: str) -> Evaluation:
     return evaluate_signals(settings, Tracking(settings), database, now, now)
 
 
-def subjects_of(found: Evaluation, kind: Kind = Kind.QUALITY) -> list[str]:
+def subjects_of(found: Evaluation, kind: SignalKind = SignalKind.QUALITY) -> list[str]:
     return [each.subject for each in found.signals if each.kind is kind]
 
 
@@ -121,7 +121,7 @@ def test_fault_raises_signal_that_ends_with_it(
 ) -> None:
     rows = corrupt(ROWS, "2011-03-07", "2011-03-12", change)
     log_until("2011-03-08", rows)
-    gather(rows, "2011-03-08")
+    publish_and_ingest(rows, "2011-03-08")
     found = evaluate(database, "2011-03-08")
     assert set(subjects_of(found)) == subjects
     for signal in found.signals:
@@ -138,7 +138,7 @@ def test_long_fault_ends_a_day_after_its_last_row(database: Database) -> None:
     warm = [row.model_copy(update={"heat": row.heat + 5, "core_heat": row.core_heat + 5}) for row in ROWS]
     rows = corrupt(warm, "2011-03-02", "2011-03-12", fahrenheit)
     log_until("2011-04-01", rows)
-    gather(rows, "2011-04-01")
+    publish_and_ingest(rows, "2011-04-01")
     # On the last two days the evaluated window would start inside the fault; it must start before it.
     days = [f"2011-03-{day:02}" for day in (2, 3, 7, 11, 12, 13, 14, 20, 25, 31)] + ["2011-04-01"]
     open_on = [int(day[-2:]) for day in days if subjects_of(evaluate(database, day))]
@@ -150,18 +150,18 @@ def test_poisoned_labels_raise_signal_without_error_increase(
 ) -> None:
     rows = corrupt(ROWS, "2011-03-07", "2011-03-12", times_four)
     log_until("2011-03-09")
-    gather(rows, "2011-03-09")
+    publish_and_ingest(rows, "2011-03-09")
     found = evaluate(database, "2011-03-09")
     assert subjects_of(found) == ["label"]
     assert found.signals[0].message.endswith("in the feed.")
     assert not any(has_bad_requests(day) for day in found.days)
-    assert subjects_of(found, Kind.ERROR) == []
+    assert subjects_of(found, SignalKind.ERROR) == []
 
 
 def test_late_feed_with_missing_rows_raises_signal(database: Database) -> None:
     rows = [row for row in without(ROWS, "2011-03-07", "2011-03-12", every=3) if row.begins.day < 12]
     log_until("2011-03-14")
-    gather([row for row in rows if row.begins < datetime(2011, 3, 12)], "2011-03-14")
+    publish_and_ingest([row for row in rows if row.begins < datetime(2011, 3, 12)], "2011-03-14")
     found = evaluate(database, "2011-03-14")
     (signal,) = found.signals
     assert (signal.subject, signal.evidence["rule"]) == ("feed", "stale")
@@ -176,7 +176,7 @@ def test_world_change_raises_error_signal_only(
     log_until("2011-03-09", model=lambda row: row.amount / 1.6)
     found = evaluate(database, "2011-03-09")
     (signal,) = found.signals
-    assert (signal.kind, signal.subject) == (Kind.ERROR, "version 1")
+    assert (signal.kind, signal.subject) == (SignalKind.ERROR, "version 1")
 
 
 @pytest.mark.slow
@@ -186,8 +186,8 @@ def test_bad_requests_do_not_count_as_error_increase(
     rows = corrupt(ROWS, "2011-03-02", "2011-03-12", fahrenheit)
     bad = {row_id(row) for row, right in zip(rows, ROWS, strict=True) if row != right}
     log_until("2011-03-15", rows, model=lambda row: row.amount * (2.0 if row_id(row) in bad else 1.0))
-    gather(rows, "2011-03-15")
-    assert subjects_of(evaluate(database, "2011-03-08"), Kind.ERROR) == []
+    publish_and_ingest(rows, "2011-03-15")
+    assert subjects_of(evaluate(database, "2011-03-08"), SignalKind.ERROR) == []
     assert evaluate(database, "2011-03-15").signals == []
 
 
@@ -197,14 +197,14 @@ def test_bad_requests_of_one_key_do_not_hide_an_error_increase(database: Databas
     )
     log_until("2011-03-09", rows, model=lambda row: row.amount / 1.6)
     found = evaluate(database, "2011-03-09")
-    assert subjects_of(found, Kind.ERROR) == ["version 1"]
+    assert subjects_of(found, SignalKind.ERROR) == ["version 1"]
     assert subjects_of(found) == ["heat", "core_heat"]
 
 
 def test_late_outcomes_are_counted(database: Database) -> None:
     log_until("2011-03-05")
     log(between("2011-03-05", "2011-03-08"), (1, fair))
-    log(between("2011-03-05", "2011-03-06"), (1, lambda row: 2 * fair(row)))  # asked again
+    log(between("2011-03-05", "2011-03-06"), (1, lambda row: 2 * fair(row)))  # predicted again
     assert [day.known for day in evaluate(database, "2011-03-08").days[-3:]] == [0, 0, 0]
     store_outcomes(between("2011-03-05", "2011-03-08"))
     assert all(day.known == day.rows for day in evaluate(database, "2011-03-15").days)
@@ -282,10 +282,10 @@ def test_seasonal_drift_is_reported_without_training(no_drift_report: Database, 
             lambda row: row.model_copy(update={"heat": row.heat + 1.5, "core_heat": row.core_heat + 1.5}),
         )
     log_until("2011-03-18", rows)
-    gather(rows, "2011-03-18")
+    publish_and_ingest(rows, "2011-03-18")
     found = evaluate(database, "2011-03-11")
     (signal,) = found.signals
-    assert (signal.kind, signal.subject) == (Kind.DRIFT, "inputs")
+    assert (signal.kind, signal.subject) == (SignalKind.DRIFT, "inputs")
     assert set(signal.evidence["drifted"]) >= {"heat", "core_heat"}
     assert "moisture" not in signal.evidence["drifted"]
     assert "heat shifted by" in signal.message
@@ -295,9 +295,9 @@ def test_seasonal_drift_is_reported_without_training(no_drift_report: Database, 
     (project,) = Workspace("state/evidently").list_projects()
     assert len(Workspace("state/evidently").list_runs(project.id)) == 3  # on drift, data and model
     # Until the next report is due the last one counts; it is not made again.
-    assert subjects_of(evaluate(database, "2011-03-14"), Kind.DRIFT) == ["inputs"]
+    assert subjects_of(evaluate(database, "2011-03-14"), SignalKind.DRIFT) == ["inputs"]
     assert len(daily_stats.latest_drift_reports(database, 9)) == 1
-    assert subjects_of(evaluate(database, "2011-03-18"), Kind.DRIFT) == ["inputs"]
+    assert subjects_of(evaluate(database, "2011-03-18"), SignalKind.DRIFT) == ["inputs"]
     assert len(daily_stats.latest_drift_reports(database, 9)) == 2
     assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
     assert event_log.trainings(database) == []
@@ -307,7 +307,7 @@ def test_seasonal_drift_is_reported_without_training(no_drift_report: Database, 
 def test_unchanged_inputs_show_no_drift(no_drift_report: Database, run: Run) -> None:
     database = no_drift_report
     log_until("2011-03-08")
-    assert subjects_of(evaluate(database, "2011-03-08"), Kind.DRIFT) == []
+    assert subjects_of(evaluate(database, "2011-03-08"), SignalKind.DRIFT) == []
     ((at, content),) = daily_stats.latest_drift_reports(database)
     assert (at, content["version"], content["drifted"]) == (datetime(2011, 3, 8), 1, [])
     assert not Path("state/reports/drift.html").exists()
@@ -354,7 +354,7 @@ def test_monitor_json_is_complete(database: Database, run: Run) -> None:
     log_until("2011-03-08")
     incident = event_log.open_incident(
         database,
-        Kind.QUALITY,
+        SignalKind.QUALITY,
         "heat",
         since=datetime(2011, 2, 1),
         detected_at=datetime(2011, 2, 2),

@@ -69,17 +69,17 @@ def agent(folder: Path, now: datetime) -> str:
 
 
 def replay(application: httpx.Client, first: datetime, end: datetime) -> list[dict[str, Any]]:
-    """Ask for each order of these days, and report the labels that become known in them; the answers."""
+    """Requests predictions of the orders of these days, and reports the labels due; returns the responses."""
     given: list[dict[str, Any]] = []
     day = first
     while day < end:
         following = day + timedelta(days=1)
-        asked = [
+        requested = [
             {name: row[name] for name in COLUMNS[:-1]} | {"ordered_at": row["ordered_at"].isoformat()}
             for row in STORY
             if day <= row["ordered_at"] < following
         ]
-        given += application.post("/predict", json=asked).raise_for_status().json()
+        given += application.post("/predict", json=requested).raise_for_status().json()
         known = [
             {
                 "ordered_at": row["ordered_at"].isoformat(),

@@ -70,8 +70,8 @@ def test_loop_workflow_runs_project_commands() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     (schedule,) = (each["schedules"][0]["cron"] for each in deployments if "schedules" in each)
     assert triggers["schedule"] == [{"cron": schedule}]
-    asked = triggers["workflow_dispatch"]["inputs"]["command"]["options"]
-    assert set(triggers["repository_dispatch"]["types"]) <= set(asked) == set(jobs)
+    options = triggers["workflow_dispatch"]["inputs"]["command"]["options"]
+    assert set(triggers["repository_dispatch"]["types"]) <= set(options) == set(jobs)
     for name, job in jobs.items():
         assert "vars.LOOP == 'on' &&" in job["if"]
         assert f"inputs.command == '{name}'" in job["if"]

@@ -33,8 +33,8 @@ def policy(**changes: Any) -> None:
     path.write_text(yaml.safe_dump(params), encoding="utf-8")
 
 
-def all_deployments(number: int) -> list[str]:
-    """What is said while the version is deployed, by the gates that the policy requires."""
+def deploy_by_policy(number: int) -> list[str]:
+    """Deploys the version with the gates that the policy requires; returns the messages."""
     output: list[str] = []
     deploy(load_settings(), str(number), None, output.append)
     return output
@@ -68,7 +68,7 @@ def test_all_gates_are_required_by_default(project: Path) -> None:
 
 @pytest.mark.slow
 def test_gate_not_required_by_the_policy_is_skipped_and_recorded(live: Tracking) -> None:
-    output = all_deployments(2)
+    output = deploy_by_policy(2)
     row = current_deployment(2)
     assert [each["gate"] for each in row.gates] == SHORT
     left_out = [each for each in ALL if each not in SHORT]
@@ -87,10 +87,10 @@ def test_interrupted_deployment_resumes_under_current_policy(
     with monkeypatch.context() as patch:
         patch.setattr("bike_demand.release.gates.integrity.load_model", _cut_off)
         with pytest.raises(KeyboardInterrupt):
-            all_deployments(2)
+            deploy_by_policy(2)
     assert [each["passed"] for each in current_deployment(2).gates] == [True, True, None]
     policy(gates=SHORT[:2])
-    all_deployments(2)
+    deploy_by_policy(2)
     assert [(each["gate"], each["passed"]) for each in current_deployment(2).gates] == [
         (each, True) for each in SHORT[:2]
     ]
@@ -98,7 +98,7 @@ def test_interrupted_deployment_resumes_under_current_policy(
 
 
 def test_stored_policy_does_not_change(live: Tracking) -> None:
-    all_deployments(2)
+    deploy_by_policy(2)
     kept = current_deployment(2).policy
     policy(gates=ALL, may_skip_test=[])
     assert live.versions()
@@ -111,7 +111,7 @@ def test_stored_policy_does_not_change(live: Tracking) -> None:
 
 @pytest.mark.usefixtures("live")
 def test_trace_shows_the_policy_of_the_decision(run: Run) -> None:
-    all_deployments(2)
+    deploy_by_policy(2)
     row = current_deployment(2)
     answer = LoggedPrediction(
         id="0" * 32,
@@ -137,7 +137,7 @@ def test_trace_shows_the_policy_of_the_decision(run: Run) -> None:
 
 def test_without_a_required_test_a_version_goes_live_after_its_gates(live: Tracking) -> None:
     policy(test="none")
-    all_deployments(2)
+    deploy_by_policy(2)
     row = current_deployment(2)
     assert (row.state, row.against) == (State.LIVE, 1)
     assert "requires no test" in row.reason

@@ -193,7 +193,7 @@ def test_two_who_correct_the_same_ones_at_once_do_not_fail(database: Database) -
     assert len({queries.find_label(database, each) for each in rows}) == 1
 
 
-def test_pairs_are_the_first_answers_of_two_versions_whoever_was_shown(
+def test_pairs_are_the_first_answers_of_two_versions_whichever_was_shown(
     address: str, database: Database
 ) -> None:
     times = [TIME + timedelta(hours=number) for number in range(6)]
@@ -391,7 +391,7 @@ def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
 
 
 def new_database(server: str) -> str:
-    """Make a database beside the one at that address."""
+    """Make a database on the server of that address."""
     import psycopg
 
     name = f"log_{time.monotonic_ns()}"

@@ -27,7 +27,7 @@ from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
 from bike_demand.store.outcomes import store
-from bike_demand.store.tables import Kind
+from bike_demand.store.tables import SignalKind
 from bike_demand.store.tracking import Tracking
 from bike_demand.training.train import fit
 from tests.conftest import ROOT, Run
@@ -203,7 +203,7 @@ def case_of(violation: Violation, rows: Sequence[Row]) -> RegressionCaseContent:
     ],
 )
 def test_regression_case_must_be_detected(change: Change, rule: str, weaker: dict[str, float] | None) -> None:
-    # Of moisture one row of each day has a value, or to ask for all of them would still find it.
+    # Of moisture one row of each day has a value, or requiring all of them would still find it.
     rows = corrupt(ROWS, "2011-03-07", "2011-03-17", lambda row: row if row.machine == "m12" else change(row))
     found = check_ingested(frame(rows), LABELS, RULES)
     case = case_of(next(each for each in found if each.rule == rule), rows)
@@ -234,7 +234,7 @@ def post_right_outcomes() -> None:
 
 @pytest.fixture
 def poisoned(project: Path, run: Run) -> Path:
-    """A project whose feed was poisoned for a while, gathered."""
+    """A project whose feed was poisoned for a while, ingested."""
     publish(corrupt(ROWS, "2011-03-04", "2011-03-17", times_four), project / "feed")
     post_right_outcomes()
     assert run("ingest").status == 0
@@ -253,7 +253,7 @@ def test_stages_exclude_rows_contradicted_by_outcomes() -> None:
     assert report["refit"]["rows"] == learned
     assert report["excluded"].startswith(f"{len(violation.times)} rows: rule labels on label (2011-03-04T")
     assert report["held_out"]["first"] == "2011-03-25T00:00:00"
-    assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["mae"] < 40
+    assert json.loads(stages.METRICS.read_text(encoding="utf-8"))["holdout_error"] < 40
 
 
 @pytest.mark.slow
@@ -300,7 +300,7 @@ def test_undetected_case_blocks_training(run: Run, capsys: pytest.CaptureFixture
     with closing(open_database(settings.environments.production.database)) as database:
         since, noticed = datetime(2011, 3, 4), datetime(2011, 3, 5)
         incident = event_log.open_incident(
-            database, Kind.QUALITY, "label", since=since, detected_at=noticed, description="test"
+            database, SignalKind.QUALITY, "label", since=since, detected_at=noticed, description="test"
         )
         case = make_case(incident.id, check_labels(rows, LABELS, RULES)[0], rows, LABELS, RULES)
         assert case is not None

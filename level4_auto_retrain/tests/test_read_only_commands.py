@@ -46,7 +46,7 @@ def registry_is_away(predicted: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", AWAY)
 
 
-def test_out_of_band_change_is_adopted_and_reported_beside_the_result(predicted: str, run: Run) -> None:
+def test_out_of_band_change_is_adopted_and_reported_with_the_result(predicted: str, run: Run) -> None:
     Tracking(load_settings()).set_alias("champion", 1)
     output = run("trace", predicted, "--json")
     assert output.status == 0

@@ -49,11 +49,11 @@ def write(now: datetime, times: float = 1.1, **inputs: float) -> tuple[dict[str,
     predictions, targets = times * rows["amount"].to_numpy(float), rows["amount"].to_numpy(float)
     begins = rows["begins"]
     week, before = (begins >= now - WEEK) & (begins < now), begins < datetime(2011, 3, 1)
-    asked = reports.table(rows[week].assign(**inputs), predictions[week])
+    requested = reports.table(rows[week].assign(**inputs), predictions[week])
     learned = reports.table(rows[before], predictions[before])
     settings = load_settings()
-    found = reports.write_drift_report(asked, learned, now, settings.monitoring.drift, force_report=False)
-    reports.write_input_summary(asked, now, settings.quality)
+    found = reports.write_drift_report(requested, learned, now, settings.monitoring.drift, force_report=False)
+    reports.write_input_summary(requested, now, settings.quality)
     reports.write_model_quality(predictions[week], targets[week], now, Limits(error=50.0, bias=60.0))
     return found
 

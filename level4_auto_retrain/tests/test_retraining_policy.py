@@ -18,7 +18,7 @@ from bike_demand.monitoring.retraining_policy import (
     find_level_shift,
     has_adapted,
 )
-from bike_demand.store.tables import DailyStats, Kind
+from bike_demand.store.tables import DailyStats, SignalKind
 from tests.conftest import ROOT
 
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")
@@ -66,7 +66,7 @@ def test_champion_at_its_reference_error_raises_no_signal() -> None:
 def test_low_bias_raises_signal_with_size() -> None:
     signal = error_signal(days_of(5, bias=-0.3), REFERENCE, NOW, SETTINGS)
     assert signal is not None
-    assert (signal.kind, signal.subject, signal.at) == (Kind.ERROR, "version 3", NOW)
+    assert (signal.kind, signal.subject, signal.at) == (SignalKind.ERROR, "version 3", NOW)
     assert "too low" in signal.message
     assert signal.evidence["bias"] == pytest.approx(-0.3, abs=0.05)
     assert signal.evidence["urgent"] is True
@@ -224,4 +224,4 @@ def test_age_signal() -> None:
     assert age_signal(tried((longest - 1, True)), NOW, SETTINGS) is None
     signal = age_signal(tried((longest, True)), NOW, SETTINGS)
     assert signal is not None
-    assert signal.kind is Kind.AGE
+    assert signal.kind is SignalKind.AGE

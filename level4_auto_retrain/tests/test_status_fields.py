@@ -15,11 +15,11 @@ from bike_demand.serving.status import StatusDocument
 from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tracking import CHAMPION, Tracking
 from tests.registry import put_live
-from tests.test_ab import BEGAN, Deploy, answered, deploy, prepared
+from tests.test_ab import BEGAN, Deploy, answered, deploy, deployed_template
 from tests.test_dashboard import headline, status_of
 from tests.tiny import constant
 
-__all__ = ["deploy", "prepared"]  # fixtures: version 1 is live, and a version can be put to the test
+__all__ = ["deploy", "deployed_template"]  # fixtures: version 1 is live, and a version can be put to the test
 
 
 def after_cycle(day: str) -> StatusDocument:
@@ -63,7 +63,7 @@ def test_reference_error_and_budget_are_published(stored: Path) -> None:
     tracking = Tracking(load_settings())
     assert after_cycle("2011-03-04").budget == {"spent": 0, "limit": 4, "days": 30, "message": None}
     version = put_live(constant(Path("made"), 5.0))
-    tracking.tag(version.number, {"mae": "27.5000", "skill": "0.4100"})
+    tracking.tag(version.number, {"holdout_error": "27.5000", "skill": "0.4100"})
     assert after_cycle("2011-03-05").reference_error == 27.5
 
 

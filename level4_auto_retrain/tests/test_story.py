@@ -43,10 +43,10 @@ def raise_output(feed: Path) -> list[Row]:
 
 
 def replay(application: httpx.Client, story: list[Row], first: str, end: str) -> set[str]:
-    """The application asks for each row and reports its label; who predicted (champion, challenger)."""
+    """Requests a prediction of each row and reports its label; returns the variants shown."""
     rows = [row for row in story if first <= iso(row.begins) < end]
-    asked = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
-    answers = application.post("/predict", json=asked).raise_for_status().json()
+    requested = [row.model_dump(mode="json", include=set(INPUT_COLUMNS)) for row in rows]
+    answers = application.post("/predict", json=requested).raise_for_status().json()
     outcomes = [identity_fields(row) | {"amount": row.amount} for row in rows]
     application.post("/outcomes", json=outcomes).raise_for_status()
     return {answer["variant"] for answer in answers}

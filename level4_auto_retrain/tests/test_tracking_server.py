@@ -64,7 +64,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
         logged = tracking.log_run(
             "training",
             params={"max_iter": 100},
-            metrics={"mae": 25.5},
+            metrics={"holdout_error": 25.5},
             dataset=data,
             tags={"git.commit": "abc"},
             artifacts=[Path("dvc.lock"), model],
@@ -74,7 +74,7 @@ def test_runs_versions_and_the_alias_are_kept_there_and_nothing_here(
         )
         assert logged.version == number
         run = tracking.run(logged.run_id)
-        assert (run.params, run.metrics, run.dataset) == ({"max_iter": "100"}, {"mae": 25.5}, data)
+        assert (run.params, run.metrics, run.dataset) == ({"max_iter": "100"}, {"holdout_error": 25.5}, data)
         holdout = logged.run_id
         if number is not None:
             tracking.set_alias("champion", number)
@@ -166,15 +166,15 @@ def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Ser
             args=[f"--{flag}" for flag in flags.split()],
             viewport={"width": 1600, "height": 2000},
         )
-        asked: list[str] = []
-        context.on("request", lambda request: asked.append(request.url))
+        requested: list[str] = []
+        context.on("request", lambda request: requested.append(request.url))
         page = context.new_page()
         page.goto(f"{server.url}/#/experiments/1/runs")
         for name in ("refit 2011-03-01", "holdout 2011-02-22"):
             expect(page.get_by_text(name, exact=True).first).to_be_visible()
         page.goto(f"{server.url}/#/experiments/1/runs/{version.run_id}")
         for shown in (
-            "mae",
+            "holdout_error",
             "25.5",
             "max_iter",
             "rows 2011-01-01T00 to 2011-03-01T00",
@@ -186,5 +186,5 @@ def test_its_pages_show_runs_metrics_and_the_model_without_a_network(server: Ser
         expect(page.get_by_role("status", name="champion", exact=True)).to_be_visible()
         expect(page.get_by_role("link", name=f"Version {version.number}", exact=True)).to_be_visible()
         context.close()
-    assert asked
-    assert not [url for url in asked if not url.startswith((server.url, "data:", "blob:"))]
+    assert requested
+    assert not [url for url in requested if not url.startswith((server.url, "data:", "blob:"))]

@@ -39,7 +39,7 @@ Stage = Callable[[str], tuple[int, str]]
 
 @pytest.fixture
 def stage(capsys: pytest.CaptureFixture[str]) -> Stage:
-    """Runs a stage of dvc.yaml in the current folder: its exit status, and what it said on stderr."""
+    """Runs a stage of dvc.yaml in the current folder; returns its exit status and stderr."""
 
     def call(name: str) -> tuple[int, str]:
         status = stages.main([name])
@@ -148,7 +148,7 @@ def test_the_same_data_give_the_same_bytes(run: Run, stage: Stage, handoff: Path
 # ---- what is refused
 
 
-def test_training_without_data_says_to_gather_first(project: Path, stage: Stage) -> None:
+def test_training_without_data_says_to_ingest_first(project: Path, stage: Stage) -> None:
     assert "run `python -m bike_demand ingest` first" in refusal(stage)
     assert not (project / "state").exists()
 

@@ -1,4 +1,4 @@
-"""What happened in this world, bill by bill, and how a fault reports it.
+"""Simulates this world, bill by bill, and the faults in its reporting.
 
 Each customer is billed once a month, on a day of their own. A customer who leaves is replaced by a new
 one. New brands of phones appear. Event: many more of those with fibre and no fixed term leave. Fault: a

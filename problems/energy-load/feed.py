@@ -1,4 +1,4 @@
-"""What happened in this world, half-hour by half-hour, and how a fault reports it.
+"""Simulates this world, half-hour by half-hour, and the faults in its reporting.
 
 Times are local: the hour that clocks skip in March is not there, and of the hour that they repeat in October
 the second pass has its offset. Event: a factory in the west closes. Fault: kW are reported for MW.

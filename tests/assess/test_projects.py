@@ -164,8 +164,8 @@ def test_the_file_that_is_printed_is_accepted_while_questions_are_unknown() -> N
 def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> None:
     path = tmp_path / "maturity-answers.yaml"
     replies = iter(["", "y", "the wiki", "n", "", ""])
-    asked = [rules().practice(each) for each in ("hand-over", "data-team", "incidents")]
-    new = ask(asked, parse("", "", rules()), "Ann", "2026-01-31", lambda _: next(replies))
+    practices = [rules().practice(each) for each in ("hand-over", "data-team", "incidents")]
+    new = ask(practices, parse("", "", rules()), "Ann", "2026-01-31", lambda _: next(replies))
     save(path, new)
     kept = parse(path.read_text(encoding="utf-8"), "", rules()).practices
     assert {name: each.says for name, each in kept.items()} == {"hand-over": "yes", "data-team": "no"}
@@ -175,7 +175,13 @@ def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> 
         "the wiki",
     )
     assert (
-        ask(asked[:2], parse(path.read_text(encoding="utf-8"), "", rules()), "B", "2026-02-01", lambda _: "y")
+        ask(
+            practices[:2],
+            parse(path.read_text(encoding="utf-8"), "", rules()),
+            "B",
+            "2026-02-01",
+            lambda _: "y",
+        )
         == {}
     )
 

@@ -17,7 +17,7 @@ IN_THE_FOLDER = [lab for lab in labs().values() if lab.has_folder]
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """The files with their digests, without those that SQLite makes for whoever reads a database."""
+    """The files with their digests, without those that SQLite creates when a database is read."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")

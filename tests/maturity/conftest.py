@@ -43,14 +43,14 @@ def between(frame: pd.DataFrame, first: str, end: str) -> pd.DataFrame:
 
 
 def same_rows(found: pd.DataFrame, expected: pd.DataFrame) -> None:
-    """Fails unless rows that a level gathered are those of a feed, whatever types it stores them as."""
+    """Fails unless rows that a level ingested are those of a feed, whatever types it stores them as."""
     pd.testing.assert_frame_equal(
         found.astype(expected.dtypes.to_dict()).reset_index(drop=True), expected.reset_index(drop=True)
     )
 
 
-def gathered(folder: Path) -> pd.DataFrame:
-    """The rows of the months that a level gathered into a folder."""
+def ingested(folder: Path) -> pd.DataFrame:
+    """The rows of the months that a level ingested into a folder."""
     months = sorted(folder.glob("[0-9][0-9][0-9][0-9]-[01][0-9].parquet"))
     return pd.concat([pd.read_parquet(path) for path in months], ignore_index=True)
 
@@ -176,7 +176,7 @@ class Desks:
         return desks[role]
 
     def do(self, name: str) -> str:
-        """Do a step at the desk of whoever does it, and mail what it gives to another; what it printed."""
+        """Do a step at its person's desk, and mail its result to the next person; returns the output."""
         chosen = step(self.book, name)
         output = run_step(chosen, self.of(chosen.who), run_command)
         if chosen.gives_to is not None:

@@ -43,7 +43,7 @@ class Store:
 
     @cached_property
     def _client(self) -> Any:
-        """Made when there is something to ask: it would make a database, and the level may be about to."""
+        """Created on first use: it creates a database, which the level may be about to do."""
         uri = f"sqlite:///{self._file.as_posix()}"
         return importlib.import_module("mlflow").MlflowClient(uri, uri)
 

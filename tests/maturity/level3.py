@@ -111,7 +111,7 @@ class Decision:
     row: dict[str, Any]
 
     def gate(self, name: str) -> dict[str, Any]:
-        """What a gate said, and on what grounds."""
+        """A gate's result, with its evidence."""
         (found,) = (each for each in self.row["gates"] if each["gate"] == name)
         return dict(found)
 
@@ -277,9 +277,9 @@ class Workshop:
         self._scratch, self._count = scratch, count()
 
     def register(self, like: str, change: Change, change_holdout: Change | None = None) -> str:
-        """Register a version whose model was changed, and where said its holdout model too; its number.
+        """Register a version with a changed model and, optionally, holdout model; returns its number.
 
-        All papers fit it, as if training had made it so: checksums, digest, golden rows.
+        Checksums, digest and golden rows match, as if training had made it so.
         """
         version = self.registry.version(like)
         model = self._changed(version.run_id, change)

@@ -1,4 +1,4 @@
-"""Tools for the proofs of level 4: who is alerted, users who never stop asking, what the page says."""
+"""Tools for the proofs of level 4: who is alerted, users who send requests all the time, the page's text."""
 
 import json
 import re

@@ -210,9 +210,9 @@ def test_the_software_engineer_gets_numbers_and_cannot_tell_which_model_made_the
 
 @pytest.mark.maturity("L0-C1")
 def test_a_month_that_was_pasted_twice_is_trained_on_twice(careless: Desks, desks: Desks) -> None:
-    gather = step(desks.book, "export")
-    assert gather.by_hand
-    assert gather.command is None
+    export = step(desks.book, "export")
+    assert export.by_hand
+    assert export.command is None
     stamps = pd.read_csv(careless.scientist / "export.csv")["timestamp"]
     assert stamps.duplicated().sum() > 700
     assert tree(careless.scientist)["handoff/model.pkl"] != tree(desks.scientist)["handoff/model.pkl"]

@@ -82,7 +82,7 @@ def image(folder: Path, target: Path) -> Path:
     return target
 
 
-def ask(service: Service, rows: pd.DataFrame) -> pd.Series:
+def served_predictions(service: Service, rows: pd.DataFrame) -> pd.Series:
     """What the service answers to these rows, in one request. Fails where it refuses."""
     response = httpx.post(f"{service.url}/predict", json=as_bodies(rows[INPUTS]), timeout=30)
     assert response.status_code == 200, response.text
@@ -146,7 +146,10 @@ def test_a_week_in_fahrenheit_gets_wild_answers_and_production_says_nothing_of_i
 ) -> None:
     week = between(clean, "2011-12-05", "2011-12-12")
     earlier = tree(release.folder)
-    right, wrong = ask(release.service, week), ask(release.service, in_fahrenheit(week))
+    right, wrong = (
+        served_predictions(release.service, week),
+        served_predictions(release.service, in_fahrenheit(week)),
+    )
     assert error(wrong, week) > 1.2 * error(right, week)
     assert (wrong / right).max() > 2
     assert tree(release.folder) == earlier  # not even a log line
@@ -166,11 +169,11 @@ def test_once_the_operator_corrects_a_day_the_model_that_is_live_cannot_be_made_
     for column in ("registered", "count"):
         corrected[column] += day.astype(int) * 5
     write_feed(corrected, folder / "feed")
-    run_step(step(release.book, "gather"), folder, run_command)
+    run_step(step(release.book, "ingest"), folder, run_command)
     run_command(f"{step(release.book, 'train').command} --as-of {OLD}", folder)
     assert tree(folder / "state" / "handoff") != tree(trial.folder / "state" / "handoff")
     kept = [path.parent.name for path in folder.rglob("2011-02.*")]
-    assert sorted(kept) == ["data", "feed"]  # the feed and what was gathered of it: the day as it was is gone
+    assert sorted(kept) == ["data", "feed"]  # the feed and what was ingested of it: the day as it was is gone
     # Nor does anything say what the live model was made of, but for the few rows that it is tried with.
     manifest = httpx.get(f"{release.service.url}/model").json()
     assert manifest.keys() == {"name", "version", "inputs", "output"}
@@ -283,25 +286,25 @@ def test_each_file_belongs_to_one_team_and_a_model_passes_from_one_to_the_next_a
 
 
 @pytest.mark.maturity("L1-C1")
-def test_every_morning_the_machine_gathers_the_month_that_grew_and_reads_no_other(
+def test_every_morning_the_machine_ingests_the_month_that_grew_and_reads_no_other(
     release: Release, clean: pd.DataFrame, tmp_path: Path
 ) -> None:
     folder = release.copied(tmp_path / "project")
-    gather = step(release.book, "gather")
-    assert gather.who == "machine"
-    assert gather in release.book.daily
+    ingestion = step(release.book, "ingest")
+    assert ingestion.who == "machine"
+    assert ingestion in release.book.daily
     feed, data = folder / "feed", folder / "state" / "data"
-    run_step(gather, folder, run_command)  # the copy's feed is another place
+    run_step(ingestion, folder, run_command)  # the copy's feed is another place
     grown = {"2011-10.parquet", "sources.json"}
     january = (feed / "2011-01.csv").stat()
-    # No longer a feed, but nothing says that it changed: whoever reads it again will stumble.
+    # Unreadable, but its size and time are unchanged: reading it again would fail.
     (feed / "2011-01.csv").write_bytes(b"?" * january.st_size)
     os.utime(feed / "2011-01.csv", ns=(january.st_atime_ns, january.st_mtime_ns))
     for day in ("2011-10-11", "2011-10-12"):
         write_feed(between(clean, "2011-10-01", day), tmp_path / "published")
         shutil.copy2(tmp_path / "published" / "2011-10.csv", feed)
         earlier = tree(data)
-        run_step(gather, folder, run_command)
+        run_step(ingestion, folder, run_command)
         later = tree(data)
         assert {name for name in later if later[name] != earlier.get(name)} == grown
         same_rows(pd.read_parquet(data / "2011-10.parquet"), between(clean, "2011-10-01", day))
@@ -399,7 +402,7 @@ def test_the_scoring_script_is_under_version_control_and_answers_like_the_servic
 ) -> None:
     folder = release.copied(tmp_path / "project")
     rows = october.assign(humidity=october["humidity"].mask(october.index % 10 == 0))
-    assert predict(folder, rows).equals(ask(release.service, rows))
+    assert predict(folder, rows).equals(served_predictions(release.service, rows))
     script = "bike_demand/batch.py"
     assert git(folder, "log", "--format=%H", "--", script).split()
     assert git(folder, "status", "--porcelain", script) == ""
@@ -461,7 +464,9 @@ def test_a_model_of_stale_data_passes_all_that_engineers_can_check(
     folder = copied(trial.folder, tmp_path / "project")
     run_step(step(release.book, "hand-over"), folder, run_command)
     assert " passed" in run_step(step(release.book, "integrate"), folder, run_command)
-    assert error(predict(folder, october), october) > 2 * error(ask(release.service, october), october)
+    assert error(predict(folder, october), october) > 2 * error(
+        served_predictions(release.service, october), october
+    )
     # On the data scientist's screen it even looks better: of its few days in winter it is right.
     (stale,), (fresh,) = MAE.findall(trial.output), MAE.findall(release.output["train"])
     assert float(stale) < float(fresh)

@@ -31,9 +31,9 @@ from tests.maturity.conftest import (
     copied,
     edit,
     error,
-    gathered,
     git,
     in_fahrenheit,
+    ingested,
     same_rows,
     seal,
     tree,
@@ -57,7 +57,7 @@ from tests.maturity.level2 import (
     stored,
     training,
 )
-from tests.maturity.test_level1 import ask, failing, predict, runs, without_the_exponential
+from tests.maturity.test_level1 import failing, predict, runs, served_predictions, without_the_exponential
 
 # What it does is tested in its own folder, too; the proofs take minutes, so they come with --all.
 pytestmark = [pytest.mark.xdist_group("level2"), pytest.mark.slow]
@@ -156,7 +156,7 @@ def practice(clean: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> I
         left |= {f"version {each.version}" for each in Store(folder).versions()}
         answers["the training on wrong data"] = answering(service)
 
-        # Corrected. No longer a feed, but nothing says that January changed: whoever reads it again stumbles.
+        # Corrected. January is unreadable, but looks unchanged: reading it again would fail.
         write_feed(before(clean, SECOND), colleague / "feed")
         january = colleague / "feed" / "2011-01.csv"
         then = january.stat()
@@ -257,11 +257,11 @@ def test_an_old_model_is_made_again_bit_for_bit_though_code_and_feed_moved_on(
     output = run_command(f"python -m bike_demand reproduce {first.run_id}", folder)
     digest = first.tags["digest"]
     assert f"identical: model {digest}" in output
-    # Not only said: it lies there, as do its data.
+    # The model is really there, and so are its data.
     again = folder / "state" / "reproduced" / first.run_id
     model = (again / "state" / "run" / "refit" / "model.onnx").read_bytes()
     assert model == (handoff(folder, first.run_id) / "model.onnx").read_bytes()
-    same_rows(gathered(again / "state" / "data"), before(clean, FIRST))
+    same_rows(ingested(again / "state" / "data"), before(clean, FIRST))
 
 
 @pytest.mark.maturity("L2-H3")
@@ -320,17 +320,17 @@ def test_trainings_of_two_working_copies_are_found_in_one_place_by_how_good_they
     best, worst = (store.run(each.run_id) for each in store.versions())
     assert (best.data.tags["git.commit"], worst.data.tags["git.commit"]) == practice.code
     assert not (practice.colleague / "state" / "mlflow.db").exists()
-    assert 0 < best.data.metrics["mae"] < worst.data.metrics["mae"]
-    between_them = (best.data.metrics["mae"] + worst.data.metrics["mae"]) / 2
-    good = {each.info.run_id for each in store.runs(f"metrics.mae < {between_them}")}
-    bad = {each.info.run_id for each in store.runs(f"metrics.mae > {between_them}")}
+    assert 0 < best.data.metrics["holdout_error"] < worst.data.metrics["holdout_error"]
+    between_them = (best.data.metrics["holdout_error"] + worst.data.metrics["holdout_error"]) / 2
+    good = {each.info.run_id for each in store.runs(f"metrics.holdout_error < {between_them}")}
+    bad = {each.info.run_id for each in store.runs(f"metrics.holdout_error > {between_them}")}
     assert best.info.run_id in good - bad
     assert worst.info.run_id in bad - good
-    ranked = [each.data.metrics["mae"] for each in store.runs(order="metrics.mae DESC")]
+    ranked = [each.data.metrics["holdout_error"] for each in store.runs(order="metrics.holdout_error DESC")]
     assert ranked == sorted(ranked, reverse=True)
     assert len(ranked) == len(good) + len(bad) == 4  # each with its holdout model
     assert (
-        f"mean absolute error {best.data.metrics['mae']:.1f} bikes an hour"
+        f"mean absolute error {best.data.metrics['holdout_error']:.1f} bikes an hour"
         in practice.output[training(practice.book).id]
     )
 
@@ -438,8 +438,8 @@ def test_what_data_engineers_change_reaches_the_models_of_data_scientists_with_t
 ) -> None:
     folder = copied(practice.colleague, tmp_path / "project")
     owned = owners(folder)
-    gathering = "bike_demand/data/table.py"
-    assert owned[gathering] == {"@data-engineers"}
+    ingestion = "bike_demand/data/table.py"
+    assert owned[ingestion] == {"@data-engineers"}
     assert owned["bike_demand/problem/features.py"] == {"@data-scientists"}
     assert owned["dvc.yaml"] == DATA_TEAMS
 
@@ -449,7 +449,7 @@ def test_what_data_engineers_change_reaches_the_models_of_data_scientists_with_t
         return found.get(stage, [])
 
     assert outdated("train") == []
-    with (folder / gathering).open("a", encoding="utf-8") as file:
+    with (folder / ingestion).open("a", encoding="utf-8") as file:
         file.write("# Changed.\n")
     assert outdated("train") == [{"changed deps": {"bike_demand/data": "modified"}}]
 
@@ -477,7 +477,7 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
     reported = practice.output[by_hand(practice.book)[-1].id]
     version = practice.store().versions()[0]
     assert "version 1" in reported
-    assert version.tags["mae"].split(".")[0] in reported
+    assert version.tags["holdout_error"].split(".")[0] in reported
     for trace in (
         "learning_rate",
         practice.code[0][:7],
@@ -492,7 +492,7 @@ def test_engineers_own_no_file_with_the_data_teams_and_see_of_a_model_a_number_a
 
 
 @pytest.mark.maturity("L2-C1")
-def test_a_training_gathers_what_is_new_and_stops_before_it_learns_from_wrong_data(
+def test_a_training_ingests_what_is_new_and_stops_before_it_learns_from_wrong_data(
     practice: Practice, clean: pd.DataFrame
 ) -> None:
     assert re.search(r"not fit for training: temp_c changes its unit", practice.refusal)
@@ -504,7 +504,7 @@ def test_a_training_gathers_what_is_new_and_stops_before_it_learns_from_wrong_da
     assert practice.left == {"version 1"}  # no model, no metrics, nothing registered
     assert practice.answers["the training on wrong data"] == "1"
     # After the correction only September was read: January, though spoilt meanwhile, was not.
-    same_rows(gathered(practice.colleague / "state" / "data"), before(clean, SECOND))
+    same_rows(ingested(practice.colleague / "state" / "data"), before(clean, SECOND))
     assert (practice.colleague / "feed" / "2011-01.csv").read_bytes().startswith(b"???")
     assert "registered as version 2" in practice.output["experiment"]
 
@@ -532,7 +532,7 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
     for value, run in (("0.1", first), ("0.02", second)):
         found = store.runs(f"params.learning_rate = '{value}'")
         assert {run.info.run_id, run.data.tags["holdout_run_id"]} == {each.info.run_id for each in found}
-        assert {"mae", "bias", "mae_baseline"} <= set(run.data.metrics)
+        assert {"holdout_error", "bias", "error_of_baseline"} <= set(run.data.metrics)
         plots = store.artifacts(run.info.run_id, "plots")
         assert {Path(each).stem for each in plots} >= {
             "error_by_week",
@@ -599,7 +599,7 @@ def test_the_scoring_script_is_versioned_and_a_test_before_each_release_finds_it
     folder = practice.apart(tmp_path / "project")
     october = between(clean, "2011-10-01", "2011-11-01")
     rows = october.assign(humidity=october["humidity"].mask(october.index % 10 == 0))
-    assert predict(folder, rows).equals(ask(practice.service, rows))
+    assert predict(folder, rows).equals(served_predictions(practice.service, rows))
     script = "bike_demand/batch.py"
     assert git(folder, "log", "--format=%H", "--", script).split()
     assert git(folder, "status", "--porcelain", script) == ""
@@ -675,7 +675,7 @@ def test_a_model_that_takes_wind_for_warmth_passes_all_that_engineers_have(
     assert "Version 1 is live" in run_command("python -m bike_demand release 1 --yes", folder)
     path = handoff(folder, Store(folder).versions()[0].run_id)
     rows = between(clean, "2011-10-01", "2011-11-10")
-    sane = ask(practice.service, rows)
+    sane = served_predictions(practice.service, rows)
     rows.to_csv(folder / "rows.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n")
     run_command(f"python -m bike_demand predict rows.csv predictions.csv --model {path.as_posix()}", folder)
     wrong = pd.read_csv(folder / "predictions.csv")["prediction"]

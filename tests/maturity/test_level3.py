@@ -24,7 +24,7 @@ from ladder.service import Service
 from ladder.steps import environment, run_command, run_step
 from ladder.users import as_bodies, post_outcomes
 from ladder.world.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
-from tests.maturity.conftest import before, between, edit, gathered, git, in_fahrenheit, same_rows
+from tests.maturity.conftest import before, between, edit, git, in_fahrenheit, ingested, same_rows
 from tests.maturity.level2 import (
     OFF_BY_ONE,
     by_hand,
@@ -268,8 +268,8 @@ class Life:
             moment = self.note(day, step.id, output)
         return moment
 
-    def ask(self, hours: pd.DataFrame) -> None:
-        """Users ask for these hours in one request."""
+    def send(self, hours: pd.DataFrame) -> None:
+        """Send a request for these hours."""
         response = self._client.post("/predict", json=as_bodies(hours[INPUTS]))
         assert response.status_code == 200, response.text
         given = pd.DataFrame(response.json(), index=hours.index).drop(columns="timestamp")
@@ -278,11 +278,11 @@ class Life:
     def day(self, day: pd.Timestamp) -> None:
         """Requests for the hours of a day, some of them twice, and the outcomes once it is over."""
         hours = between(self._happened, f"{day}", f"{day + pd.Timedelta(days=1)}")
-        self.ask(hours)
-        self.ask(hours[::-7])
+        self.send(hours)
+        self.send(hours[::-7])
         assert self.book.outcomes_path is not None
         post_outcomes(hours, self._client, self.book.outcomes_path)
-        # Whoever knows the outcome finds the prediction.
+        # The outcome leads to the prediction.
         logged = rows(self.folder / "state" / "production.db", "SELECT id FROM predictions")
         assert {each for requests in self.requests for each in requests["id"]} == set(logged["id"])
 
@@ -463,12 +463,12 @@ def test_any_answer_is_followed_back_to_the_rows_as_they_were_published_then(
         assert hashlib.sha256(lock.encode()).hexdigest() in found["code"]["packages"]
         # And the very rows: not only as many, from that file or of that date, but the same values.
         assert found["data"]["rows"] == len(feed)
-        same_rows(gathered(practice.folder / found["data"]["folder"]), feed)
+        same_rows(ingested(practice.folder / found["data"]["folder"]), feed)
     assert practice.life[-1].shown == "3"
     first, second, *_, last = (between(each, "2011-02-01", "2011-03-01") for each in practice.published)
     assert not first.equals(second)  # what was wrong when the first was trained
     assert last.equals(between(read_feed(practice.folder / "feed"), "2011-02-01", "2011-03-01"))
-    # One level below, an answer has no number by which to ask.
+    # One level below, a prediction has no id.
     below = workcopy.make(level(2), tmp_path / "below")
     with pytest.raises(UserError, match="No such command 'trace'"):
         run_command(f"python -m bike_demand trace {given['id']}", below)
@@ -522,7 +522,7 @@ def test_a_test_on_users_decides_and_stops_one_that_looked_better_on_last_weeks_
         decision = registry.deployment(version)
         evidence = decision.row["ab"]
         mine, theirs = errors(log, version, against)
-        began, now = evidence["trial"]["began"], evidence["now"]
+        began, now = evidence["comparison"]["began"], evidence["now"]
         requests = between(practice.requests, began, now)
         # Both answered each hour, of which the first answer counts, and the numbers are those of the log.
         count = requests["timestamp"].nunique()
@@ -531,12 +531,12 @@ def test_a_test_on_users_decides_and_stops_one_that_looked_better_on_last_weeks_
         assert last["ratio"] == pytest.approx(mine[:count].sum() / theirs[:count].sum())
         assert last["low"] < last["ratio"] < last["high"]
         verdicts[version] = (evidence["verdict"], decision.row["state"])
-        # Whose prediction is shown is drawn by the hour, the same each time: anybody can draw again.
+        # Assignment is by hour and deterministic, so it can be repeated.
         rule = json.loads(registry.version(version).tags["ab"])
         again = [drawn(hour, rule["share"], rule["salt"]) for hour in requests["timestamp"]]
         assert requests["variant"].tolist() == again
         assert requests["model_version"].tolist() == [
-            version if arm == "challenger" else against for arm in again
+            version if variant == "challenger" else against for variant in again
         ]
         assert (requests["variant"] == "challenger").mean() == pytest.approx(rule["share"], abs=0.1)
     assert verdicts["2"] == ("promote", "rolled_back")
@@ -584,10 +584,10 @@ def test_every_module_of_the_package_is_run_by_its_tests(tmp_path: Path) -> None
 @pytest.mark.maturity("L3-T3")
 def test_how_good_models_are_in_training_and_with_users_is_found_in_one_place(practice: Practice) -> None:
     registry = practice.registry()
-    best_first = registry.runs("tags.kind = 'refit'", "metrics.mae ASC")
+    best_first = registry.runs("tags.kind = 'refit'", "metrics.holdout_error ASC")
     known = {each.run_id: each.number for each in registry.registered()}
     assert {each.info.run_id for each in best_first} == set(known)
-    mae = {known[each.info.run_id]: each.data.metrics["mae"] for each in best_first}
+    mae = {known[each.info.run_id]: each.data.metrics["holdout_error"] for each in best_first}
     assert list(mae.values()) == sorted(mae.values())
     for number, training in enumerate(practice.trainings(), 1):
         assert f"mean absolute error {mae[str(number)]:.1f} bikes an hour" in training.output
@@ -628,14 +628,14 @@ def test_what_passed_its_gates_is_promoted_to_the_next_registry_once_and_lives_t
     run_command(promote.format("4"), folder)
     assert [each.tags["source.version"] for each in Registry(following).registered()] == ["3", "4"]
     # The first registry is gone: the next environment has all that its gates and its users need.
-    asked = practice.requests[INPUTS].head(48)
-    answers = scored(folder, practice.typing, asked)
+    requested = practice.requests[INPUTS].head(48)
+    answers = scored(folder, practice.typing, requested)
     shutil.rmtree(folder / "state" / "artifacts")
     for name in ("mlflow.db", "production.db"):
         (folder / "state" / name).unlink()
     edit(folder / "params.yaml", "uri: sqlite:///state/mlflow.db", f"uri: {address}")
     assert "Version 1 is live" in run_command("python -m bike_demand deploy 1", folder)
-    assert scored(folder, practice.typing, asked) == answers
+    assert scored(folder, practice.typing, requested) == answers
 
 
 # ---- people
@@ -717,15 +717,15 @@ def test_engineers_own_together_what_takes_a_model_into_the_application_and_a_ma
 
 
 @pytest.mark.maturity("L3-C1")
-def test_data_are_gathered_each_day_by_themselves_and_wrong_ones_reach_no_user(
+def test_data_are_ingested_each_day_by_themselves_and_wrong_ones_reach_no_user(
     practice: Practice, tmp_path: Path
 ) -> None:
-    (gather,) = (each.id for each in practice.book.daily if "ingest" in str(each.command))
-    days = [each.day for each in practice.of(gather)]
+    (ingestion,) = (each.id for each in practice.book.daily if "ingest" in str(each.command))
+    days = [each.day for each in practice.of(ingestion)]
     assert days == sorted(set(days))
-    (corrected,) = (each for each in practice.of(gather) if each.day == CORRECTED)
+    (corrected,) = (each for each in practice.of(ingestion) if each.day == CORRECTED)
     assert "2 (2011-02, 2011-03)" in corrected.output  # the day before is news, and what was corrected
-    same_rows(gathered(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
+    same_rows(ingested(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
     # What happens comes back by itself too.
     log = practice.log_of("production")
     assert log.set_index("id")["came_true"].to_dict() == practice.requests.set_index("id")["count"].to_dict()
@@ -774,13 +774,13 @@ def test_every_experiment_keeps_its_settings_metrics_and_plots(practice: Practic
         holdout = registry.run(run.data.tags["holdout_run_id"])
         assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("refit", "holdout")
         assert holdout.data.params == run.data.params
-        assert {"mae", "bias", "mae_baseline"} <= set(run.data.metrics)
+        assert {"holdout_error", "bias", "error_of_baseline"} <= set(run.data.metrics)
         assert json.loads(registry.artifact(run.info.run_id, "metrics.json")) == run.data.metrics
         plots = registry.artifacts(run.info.run_id, "plots")
         assert {Path(each).stem for each in plots} >= {"error_by_week", "error_by_slice"}
         for plot in plots:
             assert b"<svg" in registry.artifact(run.info.run_id, plot)
-    assert len({run.data.metrics["mae"] for run in trained}) == len(trained)
+    assert len({run.data.metrics["holdout_error"] for run in trained}) == len(trained)
 
 
 @pytest.mark.maturity("L3-C4")

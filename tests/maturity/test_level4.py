@@ -31,7 +31,7 @@ from ladder.users import as_bodies, post_outcomes
 from ladder.world.faults import as_requested, publish
 from ladder.world.feedfile import COUNTS, INPUTS, read_feed, update_feed, write_feed
 from ladder.world.scenario import Units
-from tests.maturity.conftest import before, between, edit, error, gathered, git, same_rows
+from tests.maturity.conftest import before, between, edit, error, git, ingested, same_rows
 from tests.maturity.level2 import OFF_BY_ONE, commit, crons, deployments, owners, prefect, stage_outs, stored
 from tests.maturity.level3 import (
     Hand,
@@ -68,7 +68,7 @@ GREW = "2011-04-04"  # from here on sixteen take a bike for every ten before
 PUT_LIVE = "2011-04-14"  # on this day somebody puts a model live that answers four times too much
 FAHRENHEIT = ("2011-04-15", "2011-04-18")  # the weather station reports it from one day to before another
 CHANGES = ("2011-04-11", "2011-04-15")  # a test is won, and the bad model is rolled back
-LATER = ("2011-05-05T12:00:00", "2011-05-05T13:00:00")  # an hour that users ask for all the time
+LATER = ("2011-05-05T12:00:00", "2011-05-05T13:00:00")  # hours in the requests that users send all the time
 SCRIPT = "bike_demand/batch.py"
 ROLES = {"@data-scientists", "@data-engineers", "@software-engineers"}
 ENGINEERS = {"@software-engineers", "@data-engineers"}
@@ -148,8 +148,8 @@ OF_THE_LOOP = {
         "test_retraining_policy.py::test_high_bias_raises_signal",
     ),
     "loop/cycle.py": (
-        "        if each.kind is Kind.QUALITY:",
-        "        if each.kind is Kind.DRIFT:",
+        "        if each.kind is SignalKind.QUALITY:",
+        "        if each.kind is SignalKind.DRIFT:",
         "test_loop.py::test_bad_data_suspend_training",
     ),
     "data/quality.py": (
@@ -190,8 +190,8 @@ OF_THE_NEW_APPLICATION = {
         "test_dashboard.py::test_service_counts_predictions_and_failures",
     ),
     "serving/status.py": (
-        "if found := kinds[Kind.QUALITY]:",
-        "if found := kinds[Kind.DRIFT]:",
+        "if found := kinds[SignalKind.QUALITY]:",
+        "if found := kinds[SignalKind.DRIFT]:",
         "test_dashboard.py::test_headline_is_the_most_important_signal",
     ),
 }
@@ -253,7 +253,7 @@ class Life:
         self._now = pd.Timestamp(FIRST)
 
     def run_day(self, day: pd.Timestamp) -> str:
-        """Yesterday is published, and the machine does its daily steps. That is all; what these said."""
+        """Publish yesterday and run the daily steps, nothing else; returns their output."""
         shown = published(self._happened, day)
         self._now = shown["timestamp"].iloc[-1] + pd.Timedelta(hours=1)
         if self.mornings:
@@ -291,7 +291,7 @@ class Life:
 
     @contextmanager
     def under_load(self, when: str) -> Iterator[None]:
-        """Many ask at once meanwhile."""
+        """Send many requests at once meanwhile."""
         post = partial(load.post, f"{self.service.url}/predict", seconds=2, connections=4)
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(post, json.dumps(later(self._happened)).encode())
@@ -514,7 +514,7 @@ def test_production_says_what_is_wrong_with_the_model_and_it_gets_better_by_itse
 ) -> None:
     log = practice.production()
     first, second, third = practice.event_log().trainings()
-    # What was said of the model is what the log says: so much too low, and since then only.
+    # The signal agrees with the log: predictions are too low by that much, and only since then.
     seen = practice.event_log().records("signals")
     (drift,) = (each for each in seen if each["id"] == second["signal"])
     assert (drift["kind"], drift["subject"]) == ("error-drift", "version 1")
@@ -600,7 +600,7 @@ def test_what_went_wrong_once_is_on_record_and_stopped_from_then_on(
     assert "refused by gate blocked" in again
     assert f"same model as version {practice.bad}, which was rolled back" in again
     assert all(registry.deployment(str(int(practice.bad) + 1)).gates().values())
-    # Data: whoever loosens the check that found the fault cannot train, and the message names the incident.
+    # Data: if the check that found the fault is loosened, training is refused, naming the incident.
     fault = event_log.incident("data-quality", "temp_c")
     assert fault["regression_case"] in {each["id"] for each in event_log.records("regression_cases")}
     folder = practice.apart(tmp_path / "project")
@@ -798,7 +798,7 @@ def test_markers_that_data_engineers_watch_are_settings_and_code_of_all_three_an
     first, second, _ = map(pd.Timestamp, practice.trained())
     assert second - first == pd.Timedelta(days=7)
     assert "Cool-down until 2011-04-08: 8 days after" in practice.on("2011-04-05").output
-    # Whoever has to know is alerted: each marker that tripped, once, with what a person may do.
+    # An alert for each marker that tripped, once, with the possible actions.
     titles = [each["title"] for each in practice.alerts]
     for title in (
         "Model error has increased: version 1",
@@ -909,8 +909,8 @@ def test_engineers_own_what_takes_models_in_and_what_gathers_their_metrics_and_b
 
 
 @pytest.mark.maturity("L4-C1")
-def test_data_are_gathered_each_turn_and_what_happens_comes_back_by_itself(practice: Practice) -> None:
-    same_rows(gathered(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
+def test_data_are_ingested_in_each_cycle_and_outcomes_come_back_by_themselves(practice: Practice) -> None:
+    same_rows(ingested(practice.folder / "state" / "data"), read_feed(practice.folder / "feed"))
     log = practice.production()
     assert log.set_index("id")["came_true"].to_dict() == practice.requests.set_index("id")["count"].to_dict()
     registry = practice.registry()
@@ -986,16 +986,18 @@ def test_every_experiment_of_the_loop_keeps_its_reason_settings_metrics_and_plot
         assert (run.data.tags["kind"], holdout.data.tags["kind"]) == ("refit", "holdout")
         assert len(run.data.params) > 5
         assert holdout.data.params == run.data.params
-        assert {"mae", "bias", "mae_baseline", "skill"} <= set(run.data.metrics)
+        assert {"holdout_error", "bias", "error_of_baseline", "skill"} <= set(run.data.metrics)
         assert json.loads(registry.artifact(run.info.run_id, "metrics.json")) == run.data.metrics
         plots = registry.artifacts(run.info.run_id, "plots")
         assert {Path(each).stem for each in plots} >= {"error_by_week", "error_by_slice"}
         for plot in plots:
             assert b"<svg" in registry.artifact(run.info.run_id, plot)
-    assert len({run.data.metrics["mae"] for run in trained}) == len(trained)
+    assert len({run.data.metrics["holdout_error"] for run in trained}) == len(trained)
     # A version is judged by its reference error at release.
     reference = registry.version("1").tags
-    assert float(reference["mae"]) == pytest.approx(trained[0].data.metrics["mae"], abs=0.01)
+    assert float(reference["holdout_error"]) == pytest.approx(
+        trained[0].data.metrics["holdout_error"], abs=0.01
+    )
     assert float(reference["skill"]) == pytest.approx(trained[0].data.metrics["skill"], abs=0.01)
 
 
@@ -1134,7 +1136,7 @@ def test_every_version_of_the_loop_has_its_tests_on_record_and_one_without_any_l
 def test_a_model_that_somebody_put_past_all_gates_is_judged_by_the_application_and_no_data_scientist(
     practice: Practice,
 ) -> None:
-    # Whoever promoted it needed to know nothing of models, and neither does whoever reads the alert.
+    # Neither promoting it nor reading the alert takes any knowledge of models.
     (alert,) = (
         each for each in practice.logged_alerts() if each["title"] == f"Bad release: version {practice.bad}"
     )

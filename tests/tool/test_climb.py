@@ -43,7 +43,7 @@ def lived_in(number: int, folder: Path) -> Path:
     (project / "feed" / "2011-07.csv").write_text("a month of our own\n", encoding="utf-8")
     if number:
         (project / "state").mkdir()
-        (project / "state" / "kept").write_text("what was gathered", encoding="utf-8")
+        (project / "state" / "kept").write_text("what was ingested", encoding="utf-8")
     return project
 
 

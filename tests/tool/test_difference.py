@@ -228,7 +228,7 @@ def test_a_listing_counts_from_the_number_of_its_first_line() -> None:
     assert plain(shown).replace(" ", "").split() == ["12x=1", "13y=2"]
 
 
-LOOKS = """() => {
+LAYOUT = """() => {
   const root = document.documentElement;
   const seen = [...document.querySelectorAll('main *')].filter(each => each.getClientRects().length);
   return { over: root.scrollWidth - root.clientWidth,
@@ -265,27 +265,27 @@ def test_in_a_browser_it_needs_no_network_fits_filters_and_opens_what_is_linked(
         seen.on("console", noted)
         seen.goto(page.as_uri())
         differing = sum(len(WRITTEN["1-2"][kind]) for kind in ("new", "changed", "gone"))
-        assert seen.evaluate(LOOKS)["shown"] == differing
-        assert seen.evaluate(LOOKS)["open"] == []
+        assert seen.evaluate(LAYOUT)["shown"] == differing
+        assert seen.evaluate(LAYOUT)["open"] == []
         seen.evaluate("location.hash = '#file-bike-demand-serving-app-py'")
         seen.wait_for_function("document.querySelector('.file[open]')")
-        assert seen.evaluate(LOOKS)["open"] == ["file-bike-demand-serving-app-py"]
+        assert seen.evaluate(LAYOUT)["open"] == ["file-bike-demand-serving-app-py"]
         papers = set()
         for scheme in ("light", "dark"):
             seen.emulate_media(color_scheme=scheme)
             papers.add(seen.evaluate("getComputedStyle(document.body).backgroundColor"))
             for width in (380, 820, 1280):
                 seen.set_viewport_size({"width": width, "height": 900})
-                looks = seen.evaluate(LOOKS)
-                assert (looks["over"], looks["wide"]) == (0, []), (scheme, width)
+                layout = seen.evaluate(LAYOUT)
+                assert (layout["over"], layout["wide"]) == (0, []), (scheme, width)
         assert len(papers) == 2
         seen.fill("#filter", "l2-h2 training/reproduce")
-        assert seen.evaluate(LOOKS)["shown"] == 1
+        assert seen.evaluate(LAYOUT)["shown"] == 1
         seen.fill("#filter", "no such thing")
         assert seen.is_visible("#none")
         seen.fill("#filter", "")
         seen.uncheck('[data-kind="new"]')
-        assert seen.evaluate(LOOKS)["shown"] == differing - len(WRITTEN["1-2"]["new"])
+        assert seen.evaluate(LAYOUT)["shown"] == differing - len(WRITTEN["1-2"]["new"])
         seen.click("#theme")
         assert seen.evaluate("getComputedStyle(document.body).backgroundColor") in papers
     assert [each for each in requested if not each.startswith("data:")] == [page.as_uri()]

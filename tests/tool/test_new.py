@@ -351,8 +351,8 @@ def test_its_own_commands_give_predictions(number: int, tmp_path: Path) -> None:
 def test_its_own_commands_start(number: int, tmp_path: Path) -> None:
     project = made(number, tmp_path / "project")
     run(project, "-m", NAME, "ingest")
-    gathered = sorted((project / "state" / "data").glob("20*"))
-    assert len(gathered) == len(SAMPLE)
+    ingested = sorted((project / "state" / "data").glob("20*"))
+    assert len(ingested) == len(SAMPLE)
 
 
 @pytest.mark.slow

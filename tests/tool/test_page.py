@@ -405,10 +405,10 @@ def test_a_step_of_a_release_opens_and_tells_the_reason_of_what_is_assumed(page:
     step.locator("summary").click()
 
 
-LOOKS = """() => {
+LAYOUT = """() => {
   const root = document.documentElement;
   const visible = [...document.querySelectorAll('body *')].filter(each => each.getClientRects().length
-      && !each.closest('.said, .skip'));
+      && !each.closest('.visually-hidden, .skip'));
   const wide = visible.filter(each => !each.closest('.scroll, svg, pre, nav')
       && each.getBoundingClientRect().right > root.clientWidth + 1).map(each => each.outerHTML.slice(0, 80));
   const light = ([r, g, b]) => [r, g, b].map(each => each / 255)
@@ -441,7 +441,7 @@ def test_it_is_readable_at_every_width_by_day_and_by_night(page: Page, scheme: s
         page.tab.set_viewport_size({"width": width, "height": 900})
         page.tab.wait_for_function("() => { const box = document.querySelector('#chart');"
                                    " return box.layout.width === box.clientWidth; }")  # fmt: skip
-        assert page.tab.evaluate(LOOKS) == {"over": 0, "wide": [], "faint": []}, width
+        assert page.tab.evaluate(LAYOUT) == {"over": 0, "wide": [], "faint": []}, width
 
 
 @needs_browser
@@ -452,7 +452,7 @@ def test_on_paper_everything_is_light_and_open_and_fits(page: Page) -> None:
     assert page.all("body > header, dialog", "getComputedStyle(it).display") == ["none", "none"]
     assert page.tab.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert page.all("#release details", "it.open") == [True] * len(page.all("#release details", "1"))
-    assert page.tab.evaluate(LOOKS) == {"over": 0, "wide": [], "faint": []}
+    assert page.tab.evaluate(LAYOUT) == {"over": 0, "wide": [], "faint": []}
     right = page.all("#chart .main-svg", "it.getBoundingClientRect().right")
     assert max(right) <= 690
     page.tab.evaluate("dispatchEvent(new Event('afterprint'))")
@@ -506,7 +506,7 @@ def test_the_small_edition_is_the_same_page_without_plotly(
     for width in WIDTHS:
         page.tab.set_viewport_size({"width": width, "height": 900})
         assert page.all("#chart > div", "it.getClientRects().length").count(1) == 1
-        assert page.tab.evaluate(LOOKS) == {"over": 0, "wide": [], "faint": []}, width
+        assert page.tab.evaluate(LAYOUT) == {"over": 0, "wide": [], "faint": []}, width
     plane = next(each.bounding_box() for each in page.tab.locator(".nsewdrag").all() if each.is_visible())
     page.tab.mouse.move(plane["x"] + plane["width"] / 2, plane["y"] + 5)
     assert all(page.all(".chip output", "it.textContent"))

@@ -28,7 +28,7 @@ def _nothing_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def project(number: int, until: str, folder: Path) -> Path:
-    """A working copy with the feed until a date, gathered."""
+    """A working copy with the feed until a date, ingested."""
     made = workcopy.make(level(number), folder)
     feed = read_feed(COMMITTED_FEED)
     write_feed(feed[feed["timestamp"] < pd.Timestamp(until)], made / "feed")

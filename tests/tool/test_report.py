@@ -121,7 +121,7 @@ def test_with_the_same_dates_there_are_the_same_measures(both: Comparison) -> No
     assert "of each month" in both.same_dates_says
 
 
-def test_what_is_assumed_of_people_stands_beside_with_its_reasons(both: Comparison) -> None:
+def test_assumptions_about_people_are_listed_with_their_reasons(both: Comparison) -> None:
     people = runbook.load_people()
     assert both.assumed_in == "data/people.yaml"
     found = both.assumed["0"]

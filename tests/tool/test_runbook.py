@@ -1,4 +1,4 @@
-"""Runbooks and people: which step is done on which day, and how hands are played."""
+"""Runbooks and people: which step is done on which day, and how manual steps are replayed."""
 
 from datetime import date, timedelta
 from pathlib import Path

@@ -37,7 +37,7 @@ class YamlSettings(BaseSettings):
         nested_model_default_partial_update=True,
         validate_default=True,
     )
-    shared: ClassVar[dict[str, tuple[str, str]]] = {}
+    shared_variables: ClassVar[dict[str, tuple[str, str]]] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -55,7 +55,7 @@ class YamlSettings(BaseSettings):
 def read_settings(model: type[SettingsT], path: Path) -> SettingsT:
     """Read settings from a YAML file. Raises UserError that names the invalid key or variable."""
     given = read_yaml(path, "sections like `training:`")
-    for variable, (section, key) in model.shared.items():
+    for variable, (section, key) in model.shared_variables.items():
         if os.environ.get(variable):
             given[section] = {**(given.get(section) or {}), key: os.environ[variable]}
     try:

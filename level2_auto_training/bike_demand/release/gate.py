@@ -19,8 +19,8 @@ from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Dataset, Tracking, Version
 
 # Tags of released versions.
-MAE_TAG = "release.mae"
-CHAMPION_MAE_TAG = "release.champion_mae"
+ERROR_TAG = "release.error"
+CHAMPION_ERROR_TAG = "release.champion_error"
 ROWS_TAG = "release.rows"
 INSTEAD_TAG = "release.instead_of"
 OVERRIDE_TAG = "release.override"
@@ -88,9 +88,9 @@ def release(tracking: Tracking, proposal: Proposal, override: str | None) -> Non
         raise UserError(f"version {live.number if live else 'none'} went live in the meantime; compare again")
     tags = {INSTEAD_TAG: str(compared.number) if compared else "none"}
     if (comparison := proposal.comparison) is not None:
-        tags |= {ROWS_TAG: str(comparison.rows), MAE_TAG: f"{comparison.candidate:.2f}"}
+        tags |= {ROWS_TAG: str(comparison.rows), ERROR_TAG: f"{comparison.candidate:.2f}"}
         if comparison.champion is not None:
-            tags[CHAMPION_MAE_TAG] = f"{comparison.champion:.2f}"
+            tags[CHAMPION_ERROR_TAG] = f"{comparison.champion:.2f}"
     if proposal.objections and override is not None:
         tags[OVERRIDE_TAG] = f"{override} (against: {'; '.join(proposal.objections)})"[:5000]
     tracking.set_alias(CHAMPION, number, tags)
@@ -154,11 +154,11 @@ def _comparison_objections(comparison: Comparison, settings: Release) -> list[st
             f"only {comparison.rows} fresh rows to compare on, but release.min_rows in params.yaml is"
             f" {settings.min_rows}; run ingest once the feed has more"
         ]
-    mae, limit = comparison.candidate, comparison.champion
-    if not math.isfinite(mae):
+    new, live = comparison.candidate, comparison.champion
+    if not math.isfinite(new):
         return ["it has no prediction for some of the fresh rows"]
-    if limit is not None and mae > limit * (1 + settings.tolerance):
-        return [f"it is worse than the live version ({loss_with_unit(mae)} against {loss_with_unit(limit)})"]
+    if live is not None and new > live * (1 + settings.tolerance):
+        return [f"it is worse than the live version ({loss_with_unit(new)} against {loss_with_unit(live)})"]
     return []
 
 

@@ -30,8 +30,8 @@ def predict(folder: Path, rows: pd.DataFrame) -> Floats:
 def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
     """Mean errors of the model and two simple baselines on the held-out rows, and the problem's metrics.
 
-    `mae` and `bias` (positive: too high) are the model's, `mae_mean` is the error of always predicting the
-    mean of the training rows, `mae_baseline` that of the problem's baseline.
+    `holdout_error` and `bias` (positive: too high) are the model's, `error_of_mean` is the error of always
+    predicting the mean of the training rows, `error_of_baseline` that of the problem's baseline.
     """
     truth = targets(held_out)
     mean = float(targets(past).mean())
@@ -42,17 +42,17 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
         before = pd.Series(targets(both), index=[both[TIME], keys_of(both)]).reindex(at).to_numpy()
         baseline = np.where(np.isnan(before), baseline, before)
     return further_metrics(predicted, truth) | {
-        "mae": mean_loss(PROBLEM.loss.per_row(predicted, truth), held_out),
+        "holdout_error": mean_loss(PROBLEM.loss.per_row(predicted, truth), held_out),
         "bias": float((predicted - truth).mean()),
-        "mae_mean": mean_loss(PROBLEM.loss.per_row(np.full_like(truth, mean), truth), held_out),
-        "mae_baseline": mean_loss(PROBLEM.loss.per_row(baseline, truth), held_out),
+        "error_of_mean": mean_loss(PROBLEM.loss.per_row(np.full_like(truth, mean), truth), held_out),
+        "error_of_baseline": mean_loss(PROBLEM.loss.per_row(baseline, truth), held_out),
         "rows": float(len(held_out)),
     }
 
 
 def beats_mean(metrics: dict[str, float], worst_ratio: float) -> bool:
     """Whether the error is at most `worst_ratio` times that of predicting the mean."""
-    return metrics["mae"] <= worst_ratio * metrics["mae_mean"]  # False for NaN
+    return metrics["holdout_error"] <= worst_ratio * metrics["error_of_mean"]  # False for NaN
 
 
 def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:

@@ -29,12 +29,12 @@ AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The result of a run. `mae` is the holdout model's mean error on the held-out days."""
+    """The result of a run. `holdout_error` is the holdout model's mean error on the held-out days."""
 
     run_id: str
     holdout_run_id: str
     version: int | None  # None if the holdout model did not pass
-    mae: float
+    holdout_error: float
     rows: int = 0  # number of training rows
 
     @property
@@ -54,10 +54,10 @@ def find_logged_run(tracking: Tracking) -> TrainingResult | None:
         if run.id in versions:
             rows = 0 if run.dataset is None else run.dataset.rows
             return TrainingResult(
-                run.id, run.tags["holdout_run_id"], versions[run.id], run.metrics["mae"], rows
+                run.id, run.tags["holdout_run_id"], versions[run.id], run.metrics["holdout_error"], rows
             )
         if run.tags[PASSED] == "false" and run.finished:
-            return TrainingResult(run.id, run.id, None, run.metrics["mae"])
+            return TrainingResult(run.id, run.id, None, run.metrics["holdout_error"])
     return None
 
 
@@ -92,7 +92,7 @@ def record(
             tags=tags | {KIND: kind},
             artifacts=files,
             model=RUN / kind,
-            description=_description(period, metrics["mae"], tags),
+            description=_description(period, metrics["holdout_error"], tags),
             **registered,
         )
 
@@ -100,20 +100,20 @@ def record(
         logged = holdout = log(HOLDOUT, files)
         if passed:
             # No rows are left to evaluate a refit on, so its metrics are those of its holdout model.
-            of_version = {"data": data_digest(), "mae": f"{metrics['mae']:.2f}"}
+            of_version = {"data": data_digest(), "holdout_error": f"{metrics['holdout_error']:.2f}"}
             logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
     return TrainingResult(
-        logged.run_id, holdout.run_id, logged.version, metrics["mae"], report[REFIT]["rows"]
+        logged.run_id, holdout.run_id, logged.version, metrics["holdout_error"], report[REFIT]["rows"]
     )
 
 
-def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> str:
+def _description(period: dict[str, Any], holdout_error: float, tags: dict[str, str]) -> str:
     """The description of a version: training data, and the error of its holdout model."""
     changed = " with uncommitted changes" if tags[UNCOMMITTED] == "true" else ""
     return (
         f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}.\n\n"
         f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on:"
-        f" {loss_with_unit(mae)}\n"
+        f" {loss_with_unit(holdout_error)}\n"
         f"- data: `{data_digest()}`\n"
         f"- code: commit `{tags[COMMIT]}`{changed}\n"
     )

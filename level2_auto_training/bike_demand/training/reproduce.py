@@ -15,7 +15,7 @@ from bike_demand.core.settings import RUN, STATE, load_settings
 from bike_demand.handoff import read_handoff
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Dataset, Run, Tracking
 from bike_demand.training import pipeline, revision
-from bike_demand.training.gather import write_request
+from bike_demand.training.inputs import write_request
 from bike_demand.training.record import AS_OF, COMMIT, KIND, NO_COMMIT, PATCH, UNCOMMITTED
 
 REPRODUCED = STATE / "reproduced"

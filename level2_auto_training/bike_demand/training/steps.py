@@ -12,8 +12,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, load_settings
 from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.tracking import Tracking
-from bike_demand.training import gather as inputs
-from bike_demand.training import pipeline
+from bike_demand.training import inputs, pipeline
 from bike_demand.training.record import TrainingResult, find_logged_run, record
 from bike_demand.training.revision import CODE, Revision, current_revision
 
@@ -33,9 +32,9 @@ def require_committed(allow_dirty: bool) -> Revision | None:
     return revision
 
 
-def gather(as_of: datetime | None) -> None:
+def ingest(as_of: datetime | None) -> None:
     """Update the data. Raises UserError, or UnreachableError if a retry may help."""
-    inputs.gather(load_settings(), as_of)
+    inputs.update(load_settings(), as_of)
 
 
 def validate() -> None:
@@ -64,8 +63,8 @@ def log_and_register(revision: Revision | None) -> Made:
             pipeline.save_experiment(name)
     if made.version is None:
         raise UserError(
-            f"the holdout model's error of {loss_with_unit(made.mae)} exceeds training.worst_ratio in"
-            f" params.yaml; run {made.run_id} is logged, but no version was registered"
+            f"the holdout model's error of {loss_with_unit(made.holdout_error)} exceeds training.worst_ratio"
+            f" in params.yaml; run {made.run_id} is logged, but no version was registered"
         )
     return made, known is None
 
@@ -73,7 +72,7 @@ def log_and_register(revision: Revision | None) -> Made:
 def run(
     as_of: datetime | None,
     allow_dirty: bool,
-    gather: Callable[[datetime | None], None] = gather,
+    ingest: Callable[[datetime | None], None] = ingest,
     validate: Callable[[], None] = lambda: None,  # for a separate task; `build` validates anyway
     build: Callable[[], None] = build,
     log_and_register: Callable[[Revision | None], Made] = log_and_register,
@@ -88,7 +87,7 @@ def run(
             # Fail before the training, not after it.
             require_reachable(normalize_store_uri(load_settings().tracking.uri))
             pipeline.set_dvc_scm(revision is not None)
-            gather(as_of)
+            ingest(as_of)
             validate()
             build()
             return log_and_register(revision)

@@ -178,7 +178,7 @@ class Loss:
 
 @dataclass(frozen=True)
 class BehaviorTest:
-    """Behavior that any good model shows, stated in one sentence.
+    """A behavioral test: a property that the model must have, stated in one sentence.
 
     `find_failure` receives the predictions for `rows` (at most 1,000, sent as one request), in order, and
     returns a description of what is wrong, or None. It is optional: in every test, predictions have to be

@@ -45,13 +45,16 @@ class State(StrEnum):
     ERROR = "error"  # its version was deleted
 
 
+def _by_value(kind: type[StrEnum]) -> Enum:
+    """A column type that stores an enumeration by its values, not its names."""
+    return Enum(kind, native_enum=False, length=20, values_callable=lambda kinds: list(map(str, kinds)))
+
+
 class Base(MappedAsDataclass, DeclarativeBase):
     """Base class of all tables: maps Python types to columns."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
-        State: Enum(
-            State, native_enum=False, length=20, values_callable=lambda states: list(map(str, states))
-        ),
+        State: _by_value(State),
         dict[str, Any]: JSON(none_as_null=True),
         list[dict[str, Any]]: JSON(none_as_null=True),
     }

@@ -345,7 +345,7 @@ class TrackingStore(Section):
 class Settings(YamlSettings):
     """All of params.yaml. BIKE_SECTION__KEY in the environment overrides a key."""
 
-    shared: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
+    shared_variables: ClassVar = {"MLFLOW_TRACKING_URI": ("tracking", "uri")}
 
     problem: str = DEFAULT_PROBLEM  # read ahead of the others, by `core.current`
     feed: Annotated[str, Field(min_length=1)] = "feed/"

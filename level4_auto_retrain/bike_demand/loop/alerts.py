@@ -23,7 +23,7 @@ from bike_demand.store.tables import Alert
 LOG, WEBHOOK = "log", "webhook"  # the channels
 FILE = STATE / "alerts.log"
 CYCLE_SECONDS = 15.0  # wall time after which a cycle starts no further attempt
-# HTTP statuses for which a retry is pointless; 408 and 429 ask for another attempt.
+# HTTP statuses for which a retry is pointless; 408 and 429 call for another attempt.
 PERMANENT_FAILURE_STATUSES = frozenset(range(400, 500)) - {408, 429}
 
 

@@ -11,14 +11,14 @@ from typing import Any
 from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.monitoring import retraining_policy as policy
-from bike_demand.release.ab.evidence import gather, under_watch
+from bike_demand.release.ab.evidence import collect, running_watch
 from bike_demand.release.ab.step import step, stop
 from bike_demand.release.rescoring import compare_with_previous
 from bike_demand.release.rollback import require_loadable, roll_back
 from bike_demand.store import daily_stats, deployments
 from bike_demand.store.deployments import OUT_OF_BAND
 from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import Kind, State, StoredSignal
+from bike_demand.store.tables import SignalKind, State, StoredSignal
 
 # Keys in the evidence of a signal.
 VERSION, COMPARED_WITH, VERDICT = "version", "compared_with", "verdict"
@@ -34,10 +34,10 @@ def champion_signals(context: Context) -> list[Signal]:
     if failed is not None and failed.state is State.ROLLED_BACK and failed.version == live.version:
         message = f"{name} is live again although it had been rolled back ({failed.reason})."
         return [_bad_release_signal(context, live.version, message, {VERDICT: "roll back"})]
-    trial, is_out_of_band = under_watch(context.deployments), live.who == OUT_OF_BAND
+    comparison, is_out_of_band = running_watch(context.deployments), live.who == OUT_OF_BAND
     since = f"{live.changed_at:%Y-%m-%d %H:%M}"
     out_of_band = f"{name} has been live since {since}, but no deployment promoted it"
-    if trial is None:
+    if comparison is None:
         if is_out_of_band and live.bake_until is not None and context.now < live.bake_until:
             return [
                 _bad_release_signal(
@@ -46,21 +46,21 @@ def champion_signals(context: Context) -> list[Signal]:
             ]
         return []
     if is_out_of_band:
-        evidence = compare_with_previous(context.deployments, trial, context.now)
+        evidence = compare_with_previous(context.deployments, comparison, context.now)
     else:
-        evidence = gather(context.deployments, trial)
+        evidence = collect(context.deployments, comparison)
         if evidence.verdict != "roll back":
             return []
     found: dict[str, Any] = {
-        COMPARED_WITH: trial.against,
+        COMPARED_WITH: comparison.against,
         VERDICT: evidence.verdict,
-        "since": trial.began.isoformat(),
+        "since": comparison.began.isoformat(),
         "rows": evidence.rows,
     }
     for last in evidence.days[-1:]:
         found |= {"error": last.error, "error_previous": last.error_against, "ratio": last.ratio}
         found |= {"low": last.low, "high": last.high}
-    message = f"{name}, live since {trial.began:%Y-%m-%d}, is {evidence.reason}."
+    message = f"{name}, live since {comparison.began:%Y-%m-%d}, is {evidence.reason}."
     return [
         _bad_release_signal(
             context, live.version, f"{out_of_band}; {evidence.reason}." if is_out_of_band else message, found
@@ -134,7 +134,8 @@ def end_test_or_watch(context: Context, level_shift: str) -> None:
 
 
 def _bad_release_signal(context: Context, number: int, message: str, evidence: Mapping[str, Any]) -> Signal:
-    return Signal(Kind.BAD_RELEASE, f"version {number}", context.now, message, {VERSION: number, **evidence})
+    evidence = {VERSION: number, **evidence}
+    return Signal(SignalKind.BAD_RELEASE, f"version {number}", context.now, message, evidence)
 
 
 def _no_model_signal(context: Context) -> Signal:
@@ -145,4 +146,4 @@ def _no_model_signal(context: Context) -> Signal:
     if departures:
         version = {each.id: each.version for each in context.deployments.all()}[departures[-1].deployment]
         message = f"No model is live: version {version} or its alias was deleted."
-    return Signal(Kind.NO_MODEL, "production", context.now, message, {})
+    return Signal(SignalKind.NO_MODEL, "production", context.now, message, {})

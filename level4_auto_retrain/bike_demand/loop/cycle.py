@@ -32,7 +32,7 @@ from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.event_log import Signal
 from bike_demand.store.retention import delete_old
-from bike_demand.store.tables import PRIORITY, Kind, State, StoredSignal
+from bike_demand.store.tables import PRIORITY, SignalKind, State, StoredSignal
 from bike_demand.store.tracking import Tracking
 
 LOCK_NAME = "loop"  # name of the loop's lock
@@ -42,28 +42,28 @@ RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 
 # By kind of signal: the title of its alert, and advice to a person.
 ALERT_TEXTS = {
-    Kind.BAD_RELEASE: (
+    SignalKind.BAD_RELEASE: (
         "Bad release: {subject}",
         "Find out who promoted it. To roll back immediately: rollback --reason TEXT.",
     ),
-    Kind.NO_MODEL: (
+    SignalKind.NO_MODEL: (
         "No model is live in {subject}",
         "Find out why no version passed: python -m bike_demand monitor, or the pages in state/reports.",
     ),
-    Kind.QUALITY: (
+    SignalKind.QUALITY: (
         "Data quality: {subject}",
         "Have the source corrected. The loop resumes by itself once the data pass the quality rules again.",
     ),
-    Kind.LOOP: (
+    SignalKind.LOOP: (
         "Loop failure: {subject}",
         "Fix the cause, then: python -m bike_demand retrain --reason TEXT.",
     ),
-    Kind.ERROR: (
+    SignalKind.ERROR: (
         "Model error has increased: {subject}",
         "Find out what changed. To train now: python -m bike_demand retrain --force --reason TEXT.",
     ),
-    Kind.AGE: ("Model age limit reached: {subject}", "No action needed."),
-    Kind.DRIFT: (
+    SignalKind.AGE: ("Model age limit reached: {subject}", "No action needed."),
+    SignalKind.DRIFT: (
         "Inputs drift: {subject}",
         "No action needed: the inputs changed, the error did not. See state/reports/drift.html.",
     ),
@@ -110,7 +110,8 @@ def respond_to_signal(
 def _concerns_replaced_champion(context: Context, raised: StoredSignal) -> bool:
     """Whether the error is that of an earlier champion: the sending cycle may have promoted another."""
     live = context.deployments.live()
-    return raised.kind is Kind.ERROR and live is not None and raised.subject != f"version {live.version}"
+    is_error = raised.kind is SignalKind.ERROR
+    return is_error and live is not None and raised.subject != f"version {live.version}"
 
 
 def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool, report: Emit) -> None:
@@ -173,7 +174,7 @@ def _cycle(
     live = None if row is None else row.version
     if live != (None if evaluation.champion is None else evaluation.champion.number):
         # The response changed the champion: end its signals now, not in the next cycle.
-        champion_kinds = (Kind.NO_MODEL, Kind.BAD_RELEASE)
+        champion_kinds = (SignalKind.NO_MODEL, SignalKind.BAD_RELEASE)
         valid = [
             each for each in signals if each.kind not in champion_kinds or each.subject == f"version {live}"
         ]
@@ -211,10 +212,11 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     found: list[Signal] = []
     if failure is not None:
         message = f"The feed cannot be ingested: {failure}."
-        found.append(Signal(Kind.QUALITY, INGESTION, context.now, message, {}))
+        found.append(Signal(SignalKind.QUALITY, INGESTION, context.now, message, {}))
     paused = retraining.pause_reason(context.settings, event_log.trainings(context.database), context.now)
     if paused is not None:
-        found.append(Signal(Kind.LOOP, "training", context.now, f"{paused[:1].upper()}{paused[1:]}.", {}))
+        message = f"{paused[:1].upper()}{paused[1:]}."
+        found.append(Signal(SignalKind.LOOP, "training", context.now, message, {}))
     age = policy.age_signal(retraining.past_trainings(context), context.now, context.settings)
     if age is not None:
         found.append(age)
@@ -237,7 +239,7 @@ def _respond_and_alert(context: Context, raised: StoredSignal) -> str:
     done = _execute_response(context, raised)
     title, suggestion = ALERT_TEXTS[raised.kind]
     live = context.deployments.live()
-    if raised.kind is Kind.BAD_RELEASE and (
+    if raised.kind is SignalKind.BAD_RELEASE and (
         live is None or live.version != raised.evidence[champion.VERSION]
     ):
         suggestion = "Find out why gates and A/B test let it through. It cannot be deployed again."
@@ -261,15 +263,15 @@ def _respond_and_alert(context: Context, raised: StoredSignal) -> str:
 def _execute_response(context: Context, raised: StoredSignal) -> str:
     """Respond to a signal. Returns one sentence on the response."""
     match raised.kind:
-        case Kind.QUALITY:
+        case SignalKind.QUALITY:
             return "Training is suspended until it is resolved; the last good model stays live."
-        case Kind.DRIFT:
+        case SignalKind.DRIFT:
             return "No action: input drift is only reported."
-        case Kind.LOOP:
+        case SignalKind.LOOP:
             return "Training is paused for a while; the last good model stays live."
-        case Kind.BAD_RELEASE:
+        case SignalKind.BAD_RELEASE:
             return champion.respond(context, raised)
-        case Kind.NO_MODEL if (restored := champion.restore_last_good(context)) is not None:
+        case SignalKind.NO_MODEL if (restored := champion.restore_last_good(context)) is not None:
             return restored
     shift = raised.evidence.get(event_log.LEVEL_SHIFT)
     refusal = context.runner.run_step(
@@ -290,21 +292,21 @@ def _reason_not_to_train(context: Context, raised: StoredSignal, shift: str | No
     end = context.deployments.queue_reason()
     if end is not None and (shift is None or champion.challenger_has_adapted(context, shift)):
         return f"No training until {end}: a new version would wait for it and be outdated by then."
-    urgent = raised.kind is Kind.NO_MODEL or bool(raised.evidence.get("urgent"))
+    urgent = raised.kind is SignalKind.NO_MODEL or bool(raised.evidence.get("urgent"))
     decision = _decide(context, raised.message, urgent=urgent, level_shift=shift)
     # Without a model there are no predictions; but without `deploy.automatic` a new version would only wait.
-    ignore_limits = raised.kind is Kind.NO_MODEL and context.settings.deploy.automatic
+    ignore_limits = raised.kind is SignalKind.NO_MODEL and context.settings.deploy.automatic
     return None if decision.train or ignore_limits else decision.message
 
 
 def _blocking_signal(open_signals: Sequence[StoredSignal]) -> str | None:
     """Why no training may start now, whatever the error is; None if it may."""
     for each in open_signals:
-        if each.kind is Kind.QUALITY:
+        if each.kind is SignalKind.QUALITY:
             return f"No training: bad data. {each.message}"
-        if each.kind is Kind.LOOP:
+        if each.kind is SignalKind.LOOP:
             return f"No training: {each.message}"
-        if each.kind is Kind.BAD_RELEASE:
+        if each.kind is SignalKind.BAD_RELEASE:
             return f"No training until the bad release is resolved. {each.message}"
     return None
 

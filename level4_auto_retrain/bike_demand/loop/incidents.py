@@ -29,9 +29,9 @@ from bike_demand.store import daily_stats, event_log
 from bike_demand.store.deployments import Emit, history, open_deployments
 from bike_demand.store.ingested_rows import rows_between
 from bike_demand.store.queries import ShownPrediction, shown
-from bike_demand.store.tables import Incident, Kind, State, StoredSignal
+from bike_demand.store.tables import Incident, SignalKind, State, StoredSignal
 
-INCIDENT_KINDS = (Kind.QUALITY, Kind.ERROR, Kind.BAD_RELEASE, Kind.LOOP)
+INCIDENT_KINDS = (SignalKind.QUALITY, SignalKind.ERROR, SignalKind.BAD_RELEASE, SignalKind.LOOP)
 NORMAL_DAYS = 60  # days before an incident that define the normal error
 MIN_ROWS = 12  # with known outcomes, to state the error of a rolled-back version
 BEFORE_DAYS = 21  # days before bad data that are available to their regression case
@@ -74,7 +74,7 @@ def record_other_rollbacks(context: Context) -> None:
         subject, changes = f"version {row.version}", history(context.database, row.id)
         since = next(each.at for each in reversed(changes) if each.new is State.LIVE is not each.old)
         version_incidents = (
-            each for each in known if (each.kind, each.subject) == (Kind.BAD_RELEASE, subject)
+            each for each in known if (each.kind, each.subject) == (SignalKind.BAD_RELEASE, subject)
         )
         if any(each.ended_at is None or each.ended_at >= since for each in version_incidents):
             continue
@@ -82,7 +82,7 @@ def record_other_rollbacks(context: Context) -> None:
         by = f"Rolled back by {'the post-promotion watch' if watched else 'a person'}"
         incident = event_log.open_incident(
             context.database,
-            Kind.BAD_RELEASE,
+            SignalKind.BAD_RELEASE,
             subject,
             since=min(since, context.now),
             detected_at=context.now,
@@ -96,9 +96,9 @@ def _close(context: Context, incident: Incident, found: Sequence[SourcedViolatio
     """End an incident. The regression case is written first, so that an interrupted end is repeated."""
     cost = _cost(context, incident)
     learned = ""
-    if incident.kind is Kind.BAD_RELEASE:
+    if incident.kind is SignalKind.BAD_RELEASE:
         cost |= _release_cost(context, incident)
-    elif incident.kind is Kind.QUALITY and _store_regression_case(context, incident, found):
+    elif incident.kind is SignalKind.QUALITY and _store_regression_case(context, incident, found):
         learned = " Its rows were kept as a regression case, checked before every later training."
     event_log.end_incident(context.database, incident.id, context.now, cost)
     days = max(1, (context.now - incident.since).days)

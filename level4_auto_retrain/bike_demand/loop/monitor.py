@@ -13,9 +13,10 @@ from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.serving.status import StatusDocument, read_status
 from bike_demand.store.deployments import Emit, open_deployments
 from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import Kind, StoredSignal
+from bike_demand.store.tables import SignalKind, StoredSignal
 
-EVALUATED = (Kind.QUALITY, Kind.DRIFT, Kind.ERROR)  # signals of an evaluation; the event log has the others
+# Signals of an evaluation; the event log has the others.
+EVALUATED = (SignalKind.QUALITY, SignalKind.DRIFT, SignalKind.ERROR)
 LAST_N = 14  # number of trainings and undelivered alerts in the text
 
 

@@ -101,7 +101,7 @@ def _ensure_trained(context: Context, training: Training) -> int:
         if because not in version.description:
             context.tracking.describe(made.version, f"{because}\n\n{version.description}")
         context.report(
-            f"Registered as version {made.version}; holdout error {loss_with_unit(made.mae)}."
+            f"Registered as version {made.version}; holdout error {loss_with_unit(made.holdout_error)}."
             f" {made.data_summary}"
         )
     else:

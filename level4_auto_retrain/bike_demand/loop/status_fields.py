@@ -6,7 +6,7 @@ from typing import Any
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import past_trainings
 from bike_demand.monitoring.retraining_policy import MONTH, decide_retraining, reference_of
-from bike_demand.release.ab.evidence import Evidence, gather, under_test, under_watch
+from bike_demand.release.ab.evidence import Evidence, collect, running_test, running_watch
 from bike_demand.store import event_log
 
 
@@ -18,9 +18,9 @@ def publish_status_fields(context: Context) -> None:
         if live is None
         else reference_of(context.tracking.version(live.version)).error,
         "comparisons": [
-            _comparison_json(gather(context.deployments, trial))
-            for trial in (under_test(context.deployments), under_watch(context.deployments))
-            if trial is not None
+            _comparison_json(collect(context.deployments, comparison))
+            for comparison in (running_test(context.deployments), running_watch(context.deployments))
+            if comparison is not None
         ],
         "budget": _budget(context),
         "last_cycle_at": datetime.now(UTC).isoformat(),  # wall time, to detect a stopped loop
@@ -38,15 +38,15 @@ def _budget(context: Context) -> dict[str, Any]:
 
 
 def _comparison_json(evidence: Evidence) -> dict[str, Any]:
-    trial = evidence.trial
+    comparison = evidence.comparison
     return {
-        "kind": str(trial.kind),
-        "version": trial.version,
-        "against": trial.against,
-        "mode": trial.mode,
-        "share": trial.share,
-        "began": trial.began.isoformat(),
-        "days_planned": trial.days,
+        "kind": str(comparison.kind),
+        "version": comparison.version,
+        "against": comparison.against,
+        "mode": comparison.mode,
+        "share": comparison.share,
+        "began": comparison.began.isoformat(),
+        "days_planned": comparison.days,
         "worse": evidence.rule.worse,
         "verdict": evidence.verdict,
         "reason": evidence.reason,

@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 from bike_demand.core.current import LABEL_LAG
 from bike_demand.core.settings import Settings, Trigger
 from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import DailyStats, Kind
+from bike_demand.store.tables import DailyStats, SignalKind
 from bike_demand.store.tracking import Version
 
 DAY = timedelta(days=1)
@@ -77,7 +77,7 @@ class RetrainingDecision:
 
 def reference_of(version: Version) -> Reference:
     """The reference error of a version: that of its holdout model at training."""
-    error, skill = (version.tags.get(name) for name in ("mae", "skill"))
+    error, skill = (version.tags.get(name) for name in ("holdout_error", "skill"))
     return Reference(None if error is None else float(error), None if skill is None else float(skill))
 
 
@@ -127,7 +127,7 @@ def error_signal(
         return None
     version = next((day.version for day in reversed(recent)), None)
     return Signal(
-        Kind.ERROR,
+        SignalKind.ERROR,
         f"version {version}",
         now,
         f"Over {len(recent)} days {' and '.join(parts)}.",
@@ -184,7 +184,7 @@ def age_signal(trainings: Sequence[PastTraining], now: datetime, settings: Setti
         return None
     age = (now - trainings[-1].at).days
     message = f"The last training was {age} days ago; the limit is {limit} days."
-    return Signal(Kind.AGE, "model", now, message, {"days": age})
+    return Signal(SignalKind.AGE, "model", now, message, {"days": age})
 
 
 def decide_retraining(

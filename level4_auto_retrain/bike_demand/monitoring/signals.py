@@ -25,7 +25,7 @@ from bike_demand.store.database import Database
 from bike_demand.store.deployments import all_deployments
 from bike_demand.store.event_log import Signal
 from bike_demand.store.ingested_rows import RESOLUTION, rows_between
-from bike_demand.store.tables import DailyStats, Kind, State
+from bike_demand.store.tables import DailyStats, SignalKind, State
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
@@ -315,7 +315,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
             "rows": rows,
         }
         yield Signal(
-            Kind.QUALITY,
+            SignalKind.QUALITY,
             subject,
             now,
             message[0].upper() + message[1:] if subject == FEED else message,

@@ -22,7 +22,7 @@ CLIENT, OPERATIONS = "client", "operations"  # roles of keys
 KEY_FOR = {"/model": OPERATIONS, "/metrics": OPERATIONS}  # other routes need the client's
 NO_KEYS: Mapping[str, str] = {}
 
-Ask = Callable[..., tuple[int, Any]]
+Send = Callable[..., tuple[int, Any]]
 
 
 def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) -> list[str]:
@@ -31,31 +31,31 @@ def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) 
     `keys`: the keys of client and operator, for the routes in KEY_FOR. Raises OSError if the service stops
     responding.
     """
-    with client(address, keys) as ask:
-        return [message for check in CHECKS for message in check(ask, model)]
+    with client(address, keys) as send:
+        return [message for check in CHECKS for message in check(send, model)]
 
 
-def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:
+def is_ready(send: Send, model: OnnxModel) -> Iterator[str]:
     """The application reports ready, with this model."""
-    status, about = ask("GET", "/model")
+    status, about = send("GET", "/model")
     expected = (model.version, model.digest)
-    if ask("GET", "/ready")[0] != 200 or status != 200 or (about["version"], about["digest"]) != expected:
+    if send("GET", "/ready")[0] != 200 or status != 200 or (about["version"], about["digest"]) != expected:
         yield "the application does not become ready with this model"
 
 
-def documented_examples_work(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def documented_examples_work(send: Send, _: OnnxModel) -> Iterator[str]:
     """The documented examples work."""
-    body = ask("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
+    body = send("GET", "/openapi.json")[1]["paths"]["/predict"]["post"]["requestBody"]
     for name, example in body["content"]["application/json"]["examples"].items():
-        if ask("POST", "/predict", example["value"])[0] != 200:
+        if send("POST", "/predict", example["value"])[0] != 200:
             yield f"the documented example '{name}' gets no prediction"
 
 
-def passes_behavioral_tests(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def passes_behavioral_tests(send: Send, _: OnnxModel) -> Iterator[str]:
     """Predictions are in range, and the problem's behavioral tests pass."""
     for test in PROBLEM.behavior_tests:
         rows = list(test.rows())
-        status, predicted = ask("POST", "/predict", rows)
+        status, predicted = send("POST", "/predict", rows)
         if status != 200:
             yield f"{test.sentence} These rows get status {status}"
             continue
@@ -66,7 +66,7 @@ def passes_behavioral_tests(ask: Ask, _: OnnxModel) -> Iterator[str]:
             yield f"{test.sentence} {failure}"
 
 
-def batch_matches_service(ask: Ask, model: OnnxModel) -> Iterator[str]:
+def batch_matches_service(send: Send, model: OnnxModel) -> Iterator[str]:
     """Batch scoring and the service give the same predictions."""
     rows = [PROBLEM.example, *PROBLEM.more_examples.values()]
     with TemporaryDirectory() as name:
@@ -75,32 +75,32 @@ def batch_matches_service(ask: Ask, model: OnnxModel) -> Iterator[str]:
         predict_file(model, source, target)
         with target.open(encoding="utf-8", newline="") as scored:
             batch = [float(line["prediction"]) for line in csv.DictReader(scored)]
-    if batch != _numbers(ask("POST", "/predict", rows)[1]):
+    if batch != _numbers(send("POST", "/predict", rows)[1]):
         yield "batch and service give different predictions"
 
 
-def predictions_are_traceable(ask: Ask, model: OnnxModel) -> Iterator[str]:
+def predictions_are_traceable(send: Send, model: OnnxModel) -> Iterator[str]:
     """Each response has an id of its own, and the version."""
-    answers = ask("POST", "/predict", [PROBLEM.example, *PROBLEM.more_examples.values()])[1]
+    answers = send("POST", "/predict", [PROBLEM.example, *PROBLEM.more_examples.values()])[1]
     if len({each["id"] for each in answers}) != len(answers):
         yield "two predictions have the same id"
     if {each["model_version"] for each in answers} != {model.version}:
         yield f"not all predictions are of version {model.version}"
 
 
-def accepts_outcomes(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def accepts_outcomes(send: Send, _: OnnxModel) -> Iterator[str]:
     """Outcomes are accepted, also when sent again."""
     for _again in range(2):
-        status, answer = ask("POST", "/outcomes", [OUTCOME_EXAMPLE])
+        status, answer = send("POST", "/outcomes", [OUTCOME_EXAMPLE])
         if status != 200:
             yield f"an outcome gets status {status}: {answer}"
             return
 
 
-def rejects_bad_input(ask: Ask, _: OnnxModel) -> Iterator[str]:
+def rejects_bad_input(send: Send, _: OnnxModel) -> Iterator[str]:
     """Bad input is rejected, and the field named."""
     for name in INPUT_COLUMNS:
-        status, answer = ask("POST", "/predict", {**PROBLEM.example, name: ["wrong"]})
+        status, answer = send("POST", "/predict", {**PROBLEM.example, name: ["wrong"]})
         if status != 422 or answer["detail"][0]["loc"][:2] != ["body", name]:
             yield f"an invalid {name} is not rejected with the field named"
 
@@ -121,13 +121,13 @@ def _numbers(answers: list[dict[str, Any]]) -> list[float]:
 
 
 @contextlib.contextmanager
-def client(address: str, keys: Mapping[str, str]) -> Iterator[Ask]:
+def client(address: str, keys: Mapping[str, str]) -> Iterator[Send]:
     """Sends requests to a service over one connection, never through a proxy."""
     parts = urlsplit(address)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=TIMEOUT_SECONDS)
 
-    def ask(method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def send(method: str, path: str, body: Any = None) -> tuple[int, Any]:
         key = keys.get(KEY_FOR.get(path, CLIENT))
         headers = {} if key is None else {"X-API-Key": key}
         connection.request(
@@ -137,4 +137,4 @@ def client(address: str, keys: Mapping[str, str]) -> Iterator[Ask]:
         return response.status, json.loads(response.read())
 
     with contextlib.closing(connection):
-        yield ask
+        yield send

@@ -18,14 +18,14 @@ from bike_demand.store.queries import Pair, ShownPrediction, shown
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, Tracking, Version
 
 
-def compare_with_previous(deployments: Deployments, trial: Comparison, now: datetime) -> Evidence:
+def compare_with_previous(deployments: Deployments, comparison: Comparison, now: datetime) -> Evidence:
     """Compare the watched version with the previous one, on all rows that it predicted since it went live.
 
     Raises UserError if the previous version cannot be loaded, UnreachableError if the database is down.
     """
-    rows = shown(deployments.database, trial.version, trial.began, now - LABEL_LAG)
+    rows = shown(deployments.database, comparison.version, comparison.began, now - LABEL_LAG)
     known = [row for row in rows if row.label is not None]
-    previous = deployments.tracking.version(trial.against)
+    previous = deployments.tracking.version(comparison.against)
     pairs = [
         Pair(
             row.time,
@@ -38,7 +38,7 @@ def compare_with_previous(deployments: Deployments, trial: Comparison, now: date
         )
         for row, other in zip(known, predict_again(deployments.tracking, previous, known), strict=True)
     ]
-    return evaluate(pairs, trial, deployments.settings.ab, now, len(rows) - len(known))
+    return evaluate(pairs, comparison, deployments.settings.ab, now, len(rows) - len(known))
 
 
 def predict_again(tracking: Tracking, version: Version, rows: Sequence[ShownPrediction]) -> list[float]:

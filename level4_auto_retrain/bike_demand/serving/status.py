@@ -25,7 +25,7 @@ from bike_demand.store.tables import (
     Alert,
     DailyStats,
     Incident,
-    Kind,
+    SignalKind,
     State,
     StoredSignal,
     Training,
@@ -207,16 +207,17 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
 
     `stale`: wall time since the last monitoring cycle after which the loop counts as stopped.
     """
-    kinds = {kind: [each for each in status.signals if each.kind is kind] for kind in Kind}
+    kinds = {kind: [each for each in status.signals if each.kind is kind] for kind in SignalKind}
     training = next((each for each in status.trainings if each.state == event_log.BEGUN), None)
     test = next((each for each in status.comparisons if each["kind"] == "test"), None)
     version = status.models[0].version if status.models else None
     last = status.releases[-1] if status.releases else None
-    if found := [each for each in kinds[Kind.BAD_RELEASE] if each.evidence.get("verdict") == "continue"]:
+    bad_releases = kinds[SignalKind.BAD_RELEASE]
+    if found := [each for each in bad_releases if each.evidence.get("verdict") == "continue"]:
         return Headline("warn", f"Out-of-band promotion: {found[0].subject}", found[0].message)
-    if found := kinds[Kind.BAD_RELEASE]:
-        return Headline("bad", f"Bad release: {found[0].subject}", found[0].message)
-    if found := kinds[Kind.LOOP]:
+    if bad_releases:
+        return Headline("bad", f"Bad release: {bad_releases[0].subject}", bad_releases[0].message)
+    if found := kinds[SignalKind.LOOP]:
         return Headline("bad", "The loop needs attention", found[0].message)
     if version is None and last:
         return Headline(
@@ -232,12 +233,11 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
     if status.last_cycle_at and status.generated_at - status.last_cycle_at > stale:
         reason = f"The last monitoring cycle ended at {status.last_cycle_at:%Y-%m-%d %H:%M} UTC."
         return Headline("warn", "The loop is not running", reason)
-    if found := kinds[Kind.QUALITY]:
-        return Headline(
-            "warn", f"Bad data: {', '.join(dict.fromkeys(each.subject for each in found))}", found[0].message
-        )
-    if found := [*kinds[Kind.ERROR], *kinds[Kind.AGE]]:
-        title = "Model error has increased" if found[0].kind is Kind.ERROR else "Model age limit reached"
+    if found := kinds[SignalKind.QUALITY]:
+        subjects = ", ".join(dict.fromkeys(each.subject for each in found))
+        return Headline("warn", f"Bad data: {subjects}", found[0].message)
+    if found := [*kinds[SignalKind.ERROR], *kinds[SignalKind.AGE]]:
+        title = "Model error has increased" if kinds[SignalKind.ERROR] else "Model age limit reached"
         return Headline("busy" if training or test else "warn", title, found[0].message)
     if training is not None:
         return Headline("busy", "A new version is being trained", training.reason)
@@ -248,7 +248,7 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
             "warn", f"Version {last.rolled_back} was rolled back", f"Version {last.version} is live."
         )
     drifted = "inputs have drifted, but the model's error has not increased"
-    advice = drifted if kinds[Kind.DRIFT] else "nothing to do"
+    advice = drifted if kinds[SignalKind.DRIFT] else "nothing to do"
     return Headline("good", "All is well", f"Version {version} is live; {advice}.")
 
 
@@ -259,7 +259,7 @@ def _responses(status: StatusDocument) -> Iterator[str]:
     for each in status.comparisons:
         verb = "tested" if each["kind"] == "test" else "watched"
         yield f"Version {each['version']} is being {verb} against version {each['against']}."
-    if any(each.kind is Kind.QUALITY for each in status.signals):
+    if any(each.kind is SignalKind.QUALITY for each in status.signals):
         yield "No training until the data pass the quality rules again; the last good model stays live."
     if status.fallbacks:
         counts = ", ".join(f"{name} ({count})" for name, count in status.fallbacks.items())

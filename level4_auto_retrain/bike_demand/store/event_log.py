@@ -14,8 +14,8 @@ from bike_demand.store.database import Database
 from bike_demand.store.tables import (
     Alert,
     Incident,
-    Kind,
     RegressionCase,
+    SignalKind,
     StatusField,
     StoredSignal,
     Training,
@@ -33,7 +33,7 @@ class Signal:
     `subject` is a field, "feed", "version 7" or the like. `at` is the time of detection.
     """
 
-    kind: Kind
+    kind: SignalKind
     subject: str
     at: datetime
     message: str
@@ -62,7 +62,7 @@ def update_signals(database: Database, signals: Iterable[Signal], now: datetime)
 
     Of several signals with the same kind and subject, the first counts. Raises UnreachableError.
     """
-    seen: dict[tuple[Kind, str], Signal] = {}
+    seen: dict[tuple[SignalKind, str], Signal] = {}
     for signal in signals:
         seen.setdefault((signal.kind, signal.subject), signal)
     new, ongoing, ended = [], [], []
@@ -102,7 +102,13 @@ def stored_signals(database: Database) -> list[StoredSignal]:
 
 
 def open_incident(
-    database: Database, kind: Kind, subject: str, *, since: datetime, detected_at: datetime, description: str
+    database: Database,
+    kind: SignalKind,
+    subject: str,
+    *,
+    since: datetime,
+    detected_at: datetime,
+    description: str,
 ) -> Incident:
     """The open incident of this kind and subject, created if there is none."""
     same = select(Incident).filter_by(kind=kind, subject=subject, ended_at=None)

@@ -48,30 +48,35 @@ class State(StrEnum):
     ERROR = "error"  # its version was deleted
 
 
-class Kind(StrEnum):
-    """The kind of a signal; each has its own response."""
+class SignalKind(StrEnum):
+    """The kind of a signal; each has its own response.
 
-    QUALITY = "data-quality"  # never train on it
-    DRIFT = "input-drift"  # report only
-    ERROR = "error-drift"  # train
+    In the order in which the loop responds and the dashboard shows them: a bad champion explains many others.
+    """
+
     BAD_RELEASE = "bad-release"  # roll back
     NO_MODEL = "no-model"  # restore the last good version, or train one
-    AGE = "age"  # train
     LOOP = "loop"  # the loop itself fails
+    QUALITY = "data-quality"  # never train on it
+    ERROR = "error-drift"  # train
+    AGE = "age"  # train
+    DRIFT = "input-drift"  # report only
 
 
-# In the order in which the loop responds and the dashboard shows them: a bad champion explains many others.
-PRIORITY = (Kind.BAD_RELEASE, Kind.NO_MODEL, Kind.LOOP, Kind.QUALITY, Kind.ERROR, Kind.AGE, Kind.DRIFT)
+PRIORITY = tuple(SignalKind)
+
+
+def _by_value(kind: type[StrEnum]) -> Enum:
+    """A column type that stores an enumeration by its values, not its names."""
+    return Enum(kind, native_enum=False, length=20, values_callable=lambda kinds: list(map(str, kinds)))
 
 
 class Base(MappedAsDataclass, DeclarativeBase):
     """Base class of all tables: maps Python types to columns."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
-        State: Enum(
-            State, native_enum=False, length=20, values_callable=lambda states: list(map(str, states))
-        ),
-        Kind: Enum(Kind, native_enum=False, length=20, values_callable=lambda kinds: list(map(str, kinds))),
+        State: _by_value(State),
+        SignalKind: _by_value(SignalKind),
         list[float]: JSON,
         list[str]: JSON(none_as_null=True),
         dict[str, Any]: JSON(none_as_null=True),
@@ -218,7 +223,7 @@ class StoredSignal(Base):
     __table_args__ = (_partial_unique_index("signals_open", "ended_at IS NULL", "kind", "subject"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
-    kind: Mapped[Kind]
+    kind: Mapped[SignalKind]
     subject: Mapped[str] = mapped_column(String(100))
     first_at: Mapped[datetime]
     last_at: Mapped[datetime]
@@ -237,7 +242,7 @@ class Incident(Base):
     __table_args__ = (_partial_unique_index("incidents_open", "ended_at IS NULL", "kind", "subject"),)
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
-    kind: Mapped[Kind]
+    kind: Mapped[SignalKind]
     subject: Mapped[str] = mapped_column(String(100))
     since: Mapped[datetime]
     detected_at: Mapped[datetime]

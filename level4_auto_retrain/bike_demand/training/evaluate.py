@@ -30,9 +30,10 @@ def predict(folder: Path, rows: pd.DataFrame) -> Floats:
 def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> dict[str, float]:
     """Mean errors of the model and two simple baselines on the held-out rows, and the problem's metrics.
 
-    `mae` and `bias` (positive: too high) are the model's, `mae_mean` is the error of always predicting the
-    mean of the training rows, `mae_baseline` that of the problem's baseline. `skill` is the share of the
-    baseline's error that the model saves, on rows for which the baseline is known; omitted if there are none.
+    `holdout_error` and `bias` (positive: too high) are the model's, `error_of_mean` is the error of always
+    predicting the mean of the training rows, `error_of_baseline` that of the problem's baseline.
+    `skill` is the share of the baseline's error that the model saves, on rows for which the baseline is
+    known; omitted if there are none.
     """
     truth = targets(held_out)
     mean = float(targets(past).mean())
@@ -50,10 +51,10 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
     return (
         further_metrics(predicted, truth)
         | {
-            "mae": mean_loss(losses, held_out),
+            "holdout_error": mean_loss(losses, held_out),
             "bias": float((predicted - truth).mean()),
-            "mae_mean": mean_loss(PROBLEM.loss.per_row(np.full_like(truth, mean), truth), held_out),
-            "mae_baseline": mean_loss(of_baseline, held_out),
+            "error_of_mean": mean_loss(PROBLEM.loss.per_row(np.full_like(truth, mean), truth), held_out),
+            "error_of_baseline": mean_loss(of_baseline, held_out),
             "rows": float(len(held_out)),
         }
         | ({} if skill is None else {"skill": skill})
@@ -62,7 +63,7 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
 
 def beats_mean(metrics: dict[str, float], worst_ratio: float) -> bool:
     """Whether the error is at most `worst_ratio` times that of predicting the mean."""
-    return metrics["mae"] <= worst_ratio * metrics["mae_mean"]  # False for NaN
+    return metrics["holdout_error"] <= worst_ratio * metrics["error_of_mean"]  # False for NaN
 
 
 def by_week(rows: pd.DataFrame, predicted: Floats, weeks: int) -> list[tuple[datetime, float]]:

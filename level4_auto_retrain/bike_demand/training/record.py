@@ -28,17 +28,18 @@ EXCLUDED = "excluded"  # tag: how many ingested rows were excluded from training
 RUN_DIGEST_TAG = "run.digest"  # tag: digest of the run, see pipeline.run_digest
 AS_OF = "as_of"  # tag: when the data had to be up to date, if checked
 PYTHON = "python"  # tag: the version that trained it
-REFERENCE = ("mae", "skill")  # copied to tags of the version, read by `monitoring.retraining_policy`
+# Metrics copied to tags of the version, read by `monitoring.retraining_policy`.
+REFERENCE = ("holdout_error", "skill")
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The result of a run. `mae` is the holdout model's mean error on the held-out days."""
+    """The result of a run. `holdout_error` is the holdout model's mean error on the held-out days."""
 
     run_id: str
     holdout_run_id: str
     version: int | None  # None if the holdout model did not pass
-    mae: float
+    holdout_error: float
     rows: int = 0  # number of training rows
     excluded: str = "none"  # how many ingested rows were excluded, and why
 
@@ -58,10 +59,10 @@ def find_logged_run(tracking: Tracking) -> TrainingResult | None:
     for run in tracking.runs_with_tag(RUN_DIGEST_TAG, run_digest()):
         if run.id in versions:
             rows, excluded = (0 if run.dataset is None else run.dataset.rows), run.tags[EXCLUDED]
-            holdout, mae = run.tags["holdout_run_id"], run.metrics["mae"]
-            return TrainingResult(run.id, holdout, versions[run.id], mae, rows, excluded)
+            holdout, holdout_error = run.tags["holdout_run_id"], run.metrics["holdout_error"]
+            return TrainingResult(run.id, holdout, versions[run.id], holdout_error, rows, excluded)
         if run.tags[PASSED] == "false" and run.finished:
-            return TrainingResult(run.id, run.id, None, run.metrics["mae"])
+            return TrainingResult(run.id, run.id, None, run.metrics["holdout_error"])
     return None
 
 
@@ -98,7 +99,7 @@ def record(
             tags=tags | {KIND: kind},
             artifacts=files,
             model=RUN / kind,
-            description=_description(period, metrics["mae"], tags),
+            description=_description(period, metrics["holdout_error"], tags),
             **registered,
         )
 
@@ -110,18 +111,18 @@ def record(
             of_version = {"data": data_digest()} | reference
             logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
             tracking.set_alias(settings.environments.train.alias, logged.version or 0)
-    rows = report[REFIT]["rows"]
-    return TrainingResult(logged.run_id, holdout.run_id, logged.version, metrics["mae"], rows, tags[EXCLUDED])
+    error, rows = metrics["holdout_error"], report[REFIT]["rows"]
+    return TrainingResult(logged.run_id, holdout.run_id, logged.version, error, rows, tags[EXCLUDED])
 
 
-def _description(period: dict[str, Any], mae: float, tags: dict[str, str]) -> str:
+def _description(period: dict[str, Any], holdout_error: float, tags: dict[str, str]) -> str:
     """The description of a version: training data, and the error of its holdout model."""
     changed = " with uncommitted changes" if tags[UNCOMMITTED] == "true" else ""
     return (
         f"Trained on {period['rows']:,} rows, {period['first'][:10]} to {period['last'][:10]}; excluded:"
         f" {tags[EXCLUDED]}.\n\n"
         f"- {PROBLEM.loss.name} of the holdout model, on days that it was not trained on:"
-        f" {loss_with_unit(mae)}\n"
+        f" {loss_with_unit(holdout_error)}\n"
         f"- data: `{data_digest()}`\n"
         f"- code: commit `{tags[COMMIT]}`{changed}\n"
     )

@@ -34,7 +34,7 @@ def test_rows_are_identified_by_time_and_customer() -> None:
     assert PROBLEM.delay.days == 30
 
 
-def test_twelve_fields_five_of_them_texts_are_inputs_beside_the_key() -> None:
+def test_twelve_fields_five_of_them_texts_are_inputs_besides_the_key() -> None:
     kinds = [field.kind for name, field in FIELDS.items() if name != "customer"]
     assert (len(kinds), kinds.count("text"), kinds.count("boolean")) == (12, 5, 2)
     assert [name for name, field in FIELDS.items() if field.nullable] == ["usage_gb"]

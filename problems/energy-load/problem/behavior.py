@@ -1,4 +1,4 @@
-"""What any good model gets right, the slices on which it is evaluated, and example requests."""
+"""Behavioral tests, the slices on which a model is evaluated, and example requests."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -12,7 +12,7 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import Settings
 from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.month import iso
-from bike_demand.release.ab.evidence import ComparisonKind, Evidence, gather, under_test, under_watch
+from bike_demand.release.ab.evidence import ComparisonKind, Evidence, collect, running_test, running_watch
 from bike_demand.release.decision import write_page
 from bike_demand.release.deploy import deploy
 from bike_demand.release.promotion import promote_newest
@@ -59,9 +59,9 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Emit) 
         if row is None:
             raise UserError("no test is running, so there is none to stop")
         try:
-            trial = under_test(deployments)
-            assert trial is not None
-            evidence = gather(deployments, trial)
+            comparison = running_test(deployments)
+            assert comparison is not None
+            evidence = collect(deployments, comparison)
             evidence = evidence.model_copy(update={"verdict": "stop", "reason": reason})
             deployments.save_evidence(row, ab=evidence.model_dump(mode="json"))
         except UserError as error:  # whatever is broken, a person must be able to end the test
@@ -76,39 +76,39 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Emit) 
 
 def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
     """Evaluate the watch: roll the champion back or end the watch. Returns whether it continues."""
-    trial, row = under_watch(deployments), deployments.live()
-    if trial is None or row is None:
+    comparison, row = running_watch(deployments), deployments.live()
+    if comparison is None or row is None:
         return False
-    evidence = run(f"watch version {trial.version}", lambda: gather(deployments, trial))
+    evidence = run(f"watch version {comparison.version}", lambda: collect(deployments, comparison))
     watch = evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
-        report(f"Watching version {trial.version} until {_end(evidence)}: {evidence.reason}.")
+        report(f"Watching version {comparison.version} until {_end(evidence)}: {evidence.reason}.")
         return True
     if evidence.verdict == "roll back":
         reason = f"{WATCH_ROLLBACK}: {evidence.reason}"
         report(run("roll back", lambda: roll_back(deployments, reason, evidence.now, watch=watch)))
     else:
-        reason = f"was watched for {trial.days} days: {evidence.reason}"
+        reason = f"was watched for {comparison.days} days: {evidence.reason}"
         deployments.transition(row, State.LIVE, reason, evidence.now, watch=watch)
         write_page(deployments.database, row)
-        report(f"Version {trial.version} {reason}.")
+        report(f"Version {comparison.version} {reason}.")
     return False
 
 
 def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
     """Evaluate the running test. Returns whether it continues, or its promotion has to be watched now."""
-    trial, row = under_test(deployments), deployments.testing()
-    if trial is None or row is None:
+    comparison, row = running_test(deployments), deployments.testing()
+    if comparison is None or row is None:
         return False
-    evidence = run(f"A/B test of version {trial.version}", lambda: gather(deployments, trial))
-    name, ab = f"Version {trial.version}", evidence.model_dump(mode="json")
+    evidence = run(f"A/B test of version {comparison.version}", lambda: collect(deployments, comparison))
+    name, ab = f"Version {comparison.version}", evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
         until = f"until {_end(evidence)}, or up to twice as long with too few outcomes"
-        report(f"Testing version {trial.version} against version {trial.against} {until}: {evidence.reason}.")
+        report(f"Testing {name.lower()} against version {comparison.against} {until}: {evidence.reason}.")
         return True
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
         # Next to the version's training error, for comparisons in MLflow.
-        deployments.tracking.tag(trial.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
+        deployments.tracking.tag(comparison.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
     state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
     run(evidence.verdict, lambda: deployments.transition(row, state, evidence.reason, evidence.now, ab=ab))
     write_page(deployments.database, row)
@@ -116,7 +116,7 @@ def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> b
     if state is State.LIVE:
         report(f"{name} won its A/B test and is live: {evidence.reason}. {rollout}")
     else:
-        report(f"{name} is rejected: {evidence.reason}. Version {trial.against} stays. {rollout}")
+        report(f"{name} is rejected: {evidence.reason}. Version {comparison.against} stays. {rollout}")
     return row.is_watched
 
 
@@ -141,7 +141,7 @@ def _start(settings: Settings, number: int, as_of: datetime | None, report: Emit
 
 
 def _end(evidence: Evidence) -> str:
-    return f"{evidence.trial.end:%Y-%m-%d}"
+    return f"{evidence.comparison.end:%Y-%m-%d}"
 
 
 def status(settings: Settings, as_of: datetime | None, report: Emit) -> None:
@@ -149,13 +149,13 @@ def status(settings: Settings, as_of: datetime | None, report: Emit) -> None:
     with open_deployments(settings, as_of, report, locked=False, reading=True) as deployments:
         for line in changed_settings(deployments):
             report(line)
-        trials = [each for each in (under_watch(deployments), under_test(deployments)) if each]
-        if not any(each.kind is ComparisonKind.TEST for each in trials):
+        comparisons = [each for each in (running_watch(deployments), running_test(deployments)) if each]
+        if not any(each.kind is ComparisonKind.TEST for each in comparisons):
             row = deployments.live()
             live = "nothing is live" if row is None else f"version {row.version} is live, with no counterpart"
-            report(f"No test is running: {'a promotion is watched' if trials else live}.")
-        for trial in trials:
-            report(as_text(gather(deployments, trial)))
+            report(f"No test is running: {'a promotion is watched' if comparisons else live}.")
+        for comparison in comparisons:
+            report(as_text(collect(deployments, comparison)))
         for row in deployments.all(State.QUEUED):
             report(f"Version {row.version} has been queued since {iso(row.changed_at)}.")
 
@@ -177,18 +177,19 @@ def changed_settings(deployments: Deployments) -> Iterator[str]:
 
 def as_text(evidence: Evidence) -> str:
     """The evidence as text for a terminal."""
-    trial = evidence.trial
-    if trial.kind is ComparisonKind.TEST:
+    comparison = evidence.comparison
+    versions = f"Version {comparison.version}", f"version {comparison.against}"
+    if comparison.kind is ComparisonKind.TEST:
         how = (
             "never shown (shadow)"
-            if trial.mode == "shadow"
-            else f"shown for {trial.share:.0%} of the {UNIT_LABELS[trial.randomize_by]}"
+            if comparison.mode == "shadow"
+            else f"shown for {comparison.share:.0%} of the {UNIT_LABELS[comparison.randomize_by]}"
         )
-        first = f"Version {trial.version} is tested against version {trial.against}, {how}"
+        first = f"{versions[0]} is tested against {versions[1]}, {how}"
     else:
-        first = f"Version {trial.version} is watched against version {trial.against}, the previous champion"
+        first = f"{versions[0]} is watched against {versions[1]}, the previous champion"
     lines = [
-        f"{first}, since {trial.began:%Y-%m-%d %H:%M}, planned for {trial.days} days.",
+        f"{first}, since {comparison.began:%Y-%m-%d %H:%M}, planned for {comparison.days} days.",
         f"  rows   {evidence.rows} with an outcome, {evidence.waiting} without",
     ]
     if evidence.days:
@@ -197,16 +198,15 @@ def as_text(evidence: Evidence) -> str:
         if evidence.sample_ratio is not None:
             observed = evidence.units_shown / evidence.units
             lines.append(
-                f"  shown   for {observed:.0%} of {evidence.units} {UNIT_LABELS[trial.randomize_by]}, planned"
-                f" {trial.share:.0%} (sample-ratio test: p = {evidence.sample_ratio:.3f})"
+                f"  shown   for {observed:.0%} of {evidence.units} {UNIT_LABELS[comparison.randomize_by]},"
+                f" planned {comparison.share:.0%} (sample-ratio test: p = {evidence.sample_ratio:.3f})"
             )
             if evidence.sample_ratio < SAMPLE_RATIO_P_VALUE:
                 lines.append(
                     "  warning: sample-ratio mismatch: some rows are probably not logged; do not trust it"
                 )
         lines += [
-            f"  error   {loss_with_unit(last.error)},"
-            f" version {trial.against} {format_loss(last.error_against)}",
+            f"  error   {loss_with_unit(last.error)}, {versions[1]} {format_loss(last.error_against)}",
             f"  ratio   {'-' if last.ratio is None else f'{last.ratio:.2f}'}, from {last.low:.2f} to {high}"
             f" ({1 - evidence.rule.alpha:.0%} one-sided confidence each, valid at any time)",
         ]

@@ -85,7 +85,7 @@ class Evidence(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    trial: Comparison
+    comparison: Comparison
     now: datetime
     rows: int
     waiting: int  # rows with predictions whose outcome is due but missing
@@ -98,7 +98,7 @@ class Evidence(BaseModel):
     rule: AB
 
 
-def under_test(deployments: Deployments) -> Comparison | None:
+def running_test(deployments: Deployments) -> Comparison | None:
     """The running test; None if there is none."""
     row = deployments.testing()
     if row is None or row.test is None or row.against is None:
@@ -107,7 +107,7 @@ def under_test(deployments: Deployments) -> Comparison | None:
     return Comparison(kind=kind, version=row.version, against=row.against, days=days, **row.test)
 
 
-def under_watch(deployments: Deployments) -> Comparison | None:
+def running_watch(deployments: Deployments) -> Comparison | None:
     """The running watch of a promotion; None if there is none."""
     row = deployments.live()
     if row is None or row.bake_until is None or row.against is None:
@@ -118,20 +118,20 @@ def under_watch(deployments: Deployments) -> Comparison | None:
     )
 
 
-def gather(deployments: Deployments, trial: Comparison) -> Evidence:
+def collect(deployments: Deployments, comparison: Comparison) -> Evidence:
     """The evidence for a test or a watch so far. Raises UnreachableError if the database is down."""
     settings, as_of, database = deployments.settings, deployments.as_of, deployments.database
-    found = pairs(database, trial.version, trial.against, trial.began, as_of or datetime.max)
-    now = _now(settings, as_of, trial.began, found)
+    found = pairs(database, comparison.version, comparison.against, comparison.began, as_of or datetime.max)
+    now = _now(settings, as_of, comparison.began, found)
     found = [pair for pair in found if pair.time < now]
-    missing = count_missing_outcomes(database, trial.began, now - LABEL_LAG)
-    return evaluate(found, trial, settings.ab, now, missing)
+    missing = count_missing_outcomes(database, comparison.began, now - LABEL_LAG)
+    return evaluate(found, comparison, settings.ab, now, missing)
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
     """The end of the ingested data or, if later, of the rows with an outcome, which arrive more often.
 
-    Rows far later than the others (for example a trial request for next year) are ignored.
+    Rows far later than the others (for example a test request for next year) are ignored.
     """
     if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
@@ -143,12 +143,14 @@ def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Seq
     return now
 
 
-def evaluate(pairs: Sequence[Pair], trial: Comparison, settings: AB, now: datetime, waiting: int) -> Evidence:
+def evaluate(
+    pairs: Sequence[Pair], comparison: Comparison, settings: AB, now: datetime, waiting: int
+) -> Evidence:
     """Evaluate the rows of the days before `now`. A day counts once it is over and its labels are due,
     because labels that arrive early may differ systematically from the others.
     """
     until = (now - LABEL_LAG).date()
-    pairs = [pair for pair in pairs if trial.began <= pair.time and pair.time.date() < until]
+    pairs = [pair for pair in pairs if comparison.began <= pair.time and pair.time.date() < until]
     truth = [target_of(pair.label) for pair in pairs]
     challenger = _errors([pair.prediction for pair in pairs], truth)
     champion = _errors([pair.other for pair in pairs], truth)
@@ -157,17 +159,18 @@ def evaluate(pairs: Sequence[Pair], trial: Comparison, settings: AB, now: dateti
     if pairs:
         means = by_group(ordinals, [pair.group for pair in pairs], challenger, champion)
         estimates = estimate(by_day(*means), settings.alpha, settings.design_effect)
-    units = {pair.key if trial.randomize_by == "key" else pair.time: pair.variant for pair in pairs}
+    units = {pair.key if comparison.randomize_by == "key" else pair.time: pair.variant for pair in pairs}
     shown = sum(variant == CHALLENGER for variant in units.values())
-    verdict, reason = _test_verdict(estimates, len(pairs), trial, settings, now, waiting)
+    randomized = units and comparison.mode == "ab"
+    verdict, reason = _test_verdict(estimates, len(pairs), comparison, settings, now, waiting)
     return Evidence(
-        trial=trial,
+        comparison=comparison,
         now=now,
         rows=len(pairs),
         waiting=waiting,
         units=len(units),
         units_shown=shown,
-        sample_ratio=sample_ratio(shown, len(units), trial.share) if units and trial.mode == "ab" else None,
+        sample_ratio=sample_ratio(shown, len(units), comparison.share) if randomized else None,
         days=() if estimates is None else _days(pairs, ordinals, estimates),
         verdict=verdict,
         reason=reason,
@@ -204,13 +207,13 @@ def _finite(value: float) -> float | None:
 
 
 def _test_verdict(
-    estimates: Estimates | None, rows: int, trial: Comparison, settings: AB, now: datetime, waiting: int
+    estimates: Estimates | None, rows: int, comparison: Comparison, settings: AB, now: datetime, waiting: int
 ) -> tuple[str, str]:
     """The verdict on the latest estimates, and its reason."""
-    over = now >= trial.end
+    over, days = now >= comparison.end, comparison.days
+    if comparison.kind is ComparisonKind.WATCH:
+        return _watch_verdict(estimates, rows, comparison, settings, now, waiting)
     summary = _summary(estimates, rows)
-    if trial.kind is ComparisonKind.WATCH:
-        return _watch_verdict(estimates, rows, summary, trial, settings, now, waiting)
     found = ABVerdict.CONTINUE
     if estimates is not None:
         enough = rows >= KNOWN_SHARE * (rows + waiting)
@@ -223,39 +226,34 @@ def _test_verdict(
         case ABVerdict.REJECT if estimates is not None and estimates.low[-1] > 1:
             return "reject", f"a lower error is ruled out: {summary}"
         case ABVerdict.PROMOTE:
-            return "promote", f"at most {settings.tolerance:.0%} worse after {trial.days} days: {summary}"
+            return "promote", f"at most {settings.tolerance:.0%} worse after {days} days: {summary}"
         case ABVerdict.REJECT:
-            return "reject", f"more than {settings.tolerance:.0%} worse after {trial.days} days: {summary}"
-    if now >= trial.end + timedelta(days=trial.days):
-        return "reject", f"too few outcomes in {2 * trial.days} days for a verdict: {summary}"
+            return "reject", f"more than {settings.tolerance:.0%} worse after {days} days: {summary}"
+    if now >= comparison.end + timedelta(days=days):
+        return "reject", f"too few outcomes in {2 * days} days for a verdict: {summary}"
     if over:
-        summary = f"too few outcomes after {trial.days} days; {summary}"
+        summary = f"too few outcomes after {days} days; {summary}"
     elif estimates is not None and estimates.ratio.shape[-1] < MIN_DAYS:
         summary = f"{summary}; before {MIN_DAYS} days a test can only be stopped"
     return "continue", f"undecided so far, {summary}"
 
 
 def _watch_verdict(
-    estimates: Estimates | None,
-    rows: int,
-    summary: str,
-    trial: Comparison,
-    settings: AB,
-    now: datetime,
-    waiting: int,
+    estimates: Estimates | None, rows: int, comparison: Comparison, settings: AB, now: datetime, waiting: int
 ) -> tuple[str, str]:
+    summary = _summary(estimates, rows)
     if estimates is not None and violates_guardrail(estimates, settings)[-1]:
-        return "roll back", f"far worse than version {trial.against}: {summary}"
+        return "roll back", f"far worse than version {comparison.against}: {summary}"
     if estimates is not None and is_significantly_worse(estimates)[-1]:
-        return "roll back", f"significantly worse than version {trial.against}: {summary}"
-    over = now >= trial.end
+        return "roll back", f"significantly worse than version {comparison.against}: {summary}"
+    over = now >= comparison.end
     enough = rows >= max(MIN_GUARDRAIL_ROWS, KNOWN_SHARE * (rows + waiting))
     if over and enough:
-        return "end", f"not significantly worse in {trial.days} days, {summary}"
-    if now >= trial.end + timedelta(days=trial.days):
-        return "end", f"too few outcomes in {2 * trial.days} days for a verdict, {summary}"
+        return "end", f"not significantly worse in {comparison.days} days, {summary}"
+    if now >= comparison.end + timedelta(days=comparison.days):
+        return "end", f"too few outcomes in {2 * comparison.days} days for a verdict, {summary}"
     if over:
-        return "continue", f"too few outcomes after {trial.days} days; {summary}"
+        return "continue", f"too few outcomes after {comparison.days} days; {summary}"
     if estimates is not None and estimates.ratio.shape[-1] < MIN_WATCH_DAYS:
         summary = f"{summary}; before {MIN_WATCH_DAYS} days only a far worse version is rolled back"
     return "continue", f"not significantly worse so far, {summary}"

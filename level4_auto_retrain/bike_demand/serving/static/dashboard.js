@@ -176,7 +176,7 @@ const time = (label, text) => ({ label, value: (_, at) => at === null ? "–" : 
 const incidents = (at, ...kinds) => status.incidents.filter(each => kinds.includes(each.kind) && seconds(each.since) < at + DAY
   && !(each.ended_at && seconds(each.ended_at) <= at)).map(each => each.subject);
 const versions = (at, actions) => actions.filter(each => midnight(each.at) === at).map(each => each.version ? `v${each.version}` : each.state);
-// What happened on the day that begins at `at`: label, tone, how to find it, and whether it is a line instead of a band.
+// The events of the day that begins at `at`: label, tone, how to find it, and whether it is a line instead of a band.
 const MARKS = [
   ["bad data", "warn", at => incidents(at, "data-quality")],
   ["error drift", "drift", at => incidents(at, "error-drift")],

@@ -17,7 +17,7 @@ from bike_demand.store.ingested_rows import detect_bad_rows
 REQUEST = STATE / "request.json"  # an input of the stage `validate`
 
 
-def gather(
+def update(
     settings: Settings,
     as_of: datetime | None,
     progress: Callable[[list[PublishedMonth]], Iterable[PublishedMonth]] = iter,

@@ -14,7 +14,7 @@ from bike_demand.data.source import PublishedMonth, Source
 REQUEST = STATE / "request.json"  # an input of the stage `validate`
 
 
-def gather(
+def update(
     settings: Settings,
     as_of: datetime | None,
     progress: Callable[[list[PublishedMonth]], Iterable[PublishedMonth]] = iter,
