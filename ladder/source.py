@@ -57,7 +57,7 @@ def read(path: Path) -> str:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text file") from None
+        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
     return _cells(text) if path.suffix == ".ipynb" else text
 
 
@@ -68,14 +68,15 @@ def text_of(content: bytes, errors: str = "strict") -> str:
 
 def read_yaml(kind: type[Model], path: Path) -> Model:
     """The content of a YAML file. Raises UserError with the file and the key that is wrong."""
+    return validated(kind, parsed_yaml(read(path), Loader, str(path)), path)
+
+
+def parsed_yaml(text: str, loader: type[Any], where: str) -> Any:
+    """The content of YAML. Raises UserError in one line if it is none."""
     try:
-        return validated(kind, yaml.load(text_of(path.read_bytes()), Loader), path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
+        return yaml.load(text, loader)
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def validated(kind: type[Model], content: Any, path: Path) -> Model:

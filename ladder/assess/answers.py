@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ladder import UserError
 from ladder.assess.rules import Practice, Rules
-from ladder.source import Strict, TextLoader, text_of, validated
+from ladder.source import Strict, TextLoader, parsed_yaml, read, validated
 
 FILE = "maturity-answers.yaml"
 HEAD = """\
@@ -56,11 +56,7 @@ class Answers(Strict):
 
 def parse(text: str, where: str, known: Rules) -> Answers:
     """Read the file's content. Raises UserError with one line that names the mistake."""
-    try:
-        content = yaml.load(text, TextLoader) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not YAML: {' '.join(str(error).split())}") from None
-    found = validated(Answers, content, Path(where))
+    found = validated(Answers, parsed_yaml(text, TextLoader, where) or {}, Path(where))
     ids = {each.id for each in known.practices} | known.rows.keys()
     for name, each in (found.practices | found.rows).items():
         if name not in ids:
@@ -106,7 +102,7 @@ def save(path: Path, new: Mapping[str, Answer]) -> None:
     """Add answers to the file. Other content is kept, comments are lost."""
     content: dict[str, Any] = {}
     if path.is_file():
-        content = yaml.load(text_of(path.read_bytes()), TextLoader) or {}
+        content = parsed_yaml(read(path), TextLoader, str(path)) or {}
     answers = content.setdefault("answers", {})
     for name, each in new.items():
         answers[name] = each.model_dump(by_alias=True, exclude_defaults=True)

@@ -111,15 +111,13 @@ def _is_gate(node: Function, listed: set[str]) -> bool:
 
 
 def _last(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    if isinstance(node, ast.Subscript):
-        return (
-            node.slice.value
-            if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, str)
-            else ""
-        )
-    return node.id if isinstance(node, ast.Name) else ""
+    """The last part of a name: `passed` of `a.passed`, `passed`, and `a["passed"]`."""
+    match node:
+        case (
+            ast.Attribute(attr=name) | ast.Name(id=name) | ast.Subscript(slice=ast.Constant(value=str(name)))
+        ):
+            return name
+    return ""
 
 
 def _root(node: ast.expr) -> str:
@@ -144,50 +142,42 @@ def _blocks(node: ast.AST) -> Iterator[Sequence[ast.stmt]]:
 
 def _is_true(value: ast.expr) -> bool:
     """`True`, and results made with it: `Result(True, ...)`, `Result(passed=True)`, `{"passed": True}`."""
-    if isinstance(value, ast.Constant):
-        return value.value is True
-    if isinstance(value, ast.Call):
-        named = [each.value for each in value.keywords if each.arg and RESULT.search(each.arg)]
-        first = value.args[:1]
-        if named:
-            return any(_is_true(each) for each in named)
-        return (
-            bool(first)
-            and isinstance(first[0], ast.Constant)
-            and first[0].value is True
-            and "esult" in _last(value.func)
-        )
-    if isinstance(value, ast.Dict):
-        return any(
-            isinstance(key, ast.Constant)
-            and isinstance(key.value, str)
-            and RESULT.search(key.value)
-            and _is_true(each)
-            for key, each in zip(value.keys, value.values, strict=True)
-        )
-    return (
-        isinstance(value, ast.BoolOp)
-        and isinstance(value.op, ast.Or)
-        and any(_is_true(each) for each in value.values)
-    )
+    match value:
+        case ast.Constant(value=True):
+            return True
+        case ast.Call(func=func, args=args, keywords=keywords):
+            if named := [each.value for each in keywords if each.arg and RESULT.search(each.arg)]:
+                return any(map(_is_true, named))
+            match args:
+                case [ast.Constant(value=True), *_]:
+                    return "esult" in _last(func)
+        case ast.Dict(keys=keys, values=values):
+            return any(
+                isinstance(key, ast.Constant) and RESULT.search(str(key.value)) and _is_true(each)
+                for key, each in zip(keys, values, strict=True)
+            )
+        case ast.BoolOp(op=ast.Or(), values=values):
+            return any(map(_is_true, values))
+    return False
 
 
 def _overwritten(file: str, block: Sequence[ast.stmt], context: bool, inside: str) -> Iterator[Fact]:
     """Within one list of statements: a result is computed, then set to passed unconditionally."""
     computed: set[str] = set()
     for statement in block:
-        if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
-            target, value = statement.targets[0], statement.value
-        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-            target, value = statement.target, statement.value
-        else:
-            if isinstance(statement, ast.If) and _resets(statement):
-                yield _fact(file, statement, inside, "a failing gate's result is reset to passed")
-            if isinstance(
-                statement, ast.If | ast.Try | ast.For | ast.While | ast.Return | ast.Raise | ast.Match
+        match statement:
+            case (
+                ast.Assign(targets=[target], value=value)
+                | ast.AnnAssign(target=target, value=ast.expr() as value)
             ):
+                pass
+            case ast.If() | ast.Try() | ast.For() | ast.While() | ast.Return() | ast.Raise() | ast.Match():
+                if isinstance(statement, ast.If) and _resets(statement):
+                    yield _fact(file, statement, inside, "a failing gate's result is reset to passed")
                 computed.clear()  # what follows may be intended
-            continue
+                continue
+            case _:
+                continue
         is_result = bool(RESULT.search(_last(target)))
         if not (is_result or context):
             continue
@@ -210,14 +200,17 @@ def _short(node: ast.stmt) -> str:
 
 def _resets(node: ast.If) -> bool:
     """`if not X: X = True`."""
-    test = node.test
-    if not (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)) or node.orelse:
-        return False
-    wanted = ast.unparse(test.operand)
-    return bool(RESULT.search(_last(test.operand))) and any(
-        isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == wanted and _is_true(each.value)
-        for each in node.body
-    )
+    match node:
+        case ast.If(test=ast.UnaryOp(op=ast.Not(), operand=wanted), orelse=[]) if RESULT.search(
+            _last(wanted)
+        ):
+            return any(
+                isinstance(each, ast.Assign)
+                and ast.unparse(each.targets[0]) == ast.unparse(wanted)
+                and _is_true(each.value)
+                for each in node.body
+            )
+    return False
 
 
 def _returns(node: Function) -> list[ast.Return]:
@@ -336,17 +329,17 @@ def _outvoted(part: ast.AST, node: Function) -> bool:
 
 
 def _refusal(test: ast.expr) -> bool:
-    if not (isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not)):
-        return False
-    of = test.operand
-    return bool(RESULT.search(_last(of)) or (isinstance(of, ast.Call) and GATE.search(_last(of.func))))
+    match test:
+        case ast.UnaryOp(op=ast.Not(), operand=of):
+            return bool(RESULT.search(_last(of))) or _asks_gate(of)
+    return False
 
 
 def _is_quiet(statement: ast.stmt) -> bool:
     """Whether it does nothing, or only prints."""
-    if isinstance(statement, ast.Pass | ast.Continue):
-        return isinstance(statement, ast.Pass)
-    if isinstance(statement, ast.Expr):
-        value = statement.value
-        return isinstance(value, ast.Constant) or (isinstance(value, ast.Call) and _last(value.func) in QUIET)
+    match statement:
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Expr(value=ast.Call(func=func)):
+            return _last(func) in QUIET
     return False

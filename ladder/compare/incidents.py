@@ -98,11 +98,7 @@ def _own_notices(incident: Incident, replayed: ReplayResult) -> list[tuple[Event
         for step in replayed.steps
         if step.refused is not None
     ]
-    found += [
-        (event, "watch")
-        for event in (*replayed.events, *_rolled_back(replayed))
-        if event.kind == "rolled back"
-    ]
+    found += [(event, "watch") for event in _rolled_back(replayed)]
     found += [
         (
             Event(on=day_of(each["detected_at"]), kind="noticed", says=each["description"]),

@@ -123,13 +123,9 @@ def _noticed(
 ) -> tuple[dict[str, str] | None, str]:
     """The incident that led to a training, and the level's reason for not training at once."""
     last = max((day_of(each["at"]) for each in earlier), default=date.min)
-    led = None
     for each in replayed.reported.get("incidents", ()):
         noticed, ended = day_of(each["detected_at"]), each["ended_at"]
         if last < noticed <= at and (ended is None or day_of(ended) >= at) and each["kind"] == "error-drift":
-            led = each
-            break
-    if led is None:
-        return None, ""
-    waits = [entry["response"] for entry in led["responses"] if day_of(entry["at"]) < at]
-    return led, " ".join(waits) or "No reason recorded."
+            waits = [entry["response"] for entry in each["responses"] if day_of(entry["at"]) < at]
+            return each, " ".join(waits) or "No reason recorded."
+    return None, ""
