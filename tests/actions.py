@@ -75,7 +75,7 @@ class Runner:
             file.touch()
 
     def run(self, step: Step, **more: str) -> str:
-        """Run it; what it printed. `more` are environment variables."""
+        """Run it; returns its output. `more` are environment variables."""
         script = self._scratch / "script.sh"
         script.write_text(f"{step.script}\n", encoding="utf-8", newline="\n")
         env = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}

@@ -22,7 +22,7 @@ from tests.predictions import log, model_with_error, rows_between, store_outcome
 from tests.project_copy import git
 from tests.registry import current_deployment, put_live, register
 
-passing = Gate("example", "Example", lambda _: GateResult(True, "what it says of it", {"rows": 3}))
+passing = Gate("example", "Example", lambda _: GateResult(True, "the reason", {"rows": 3}))
 
 
 def quiet(_: str) -> None:
@@ -61,7 +61,7 @@ def test_trace_restores_training_rows_after_three_releases(copy: Path, run: Run)
         "m07",
         current_deployment(1).id,
         "no champion to test it against",
-        "passed: what it says of it",
+        "passed: the reason",
         first.digest,
         first.run_id,
         "max_iter 100",
@@ -80,9 +80,7 @@ def test_trace_restores_training_rows_after_three_releases(copy: Path, run: Run)
     again = json.loads(run("trace", ids[7], "--rows", "--json").out)
     assert again["model"]["version"] == 1
     assert again["model"]["parameters"]["max_iter"] == "100"
-    assert again["deployment"]["gates"] == [
-        {"gate": "example", "passed": True, "message": "what it says of it"}
-    ]
+    assert again["deployment"]["gates"] == [{"gate": "example", "passed": True, "message": "the reason"}]
     assert again["data"] == {
         "version": record.dataset.digest if record.dataset else None,
         "rows": len(taught),

@@ -93,7 +93,7 @@ def step(book: Runbook, name: str) -> Step:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """What git says of a working copy."""
+    """Run git in a working copy; returns its output."""
     command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
 

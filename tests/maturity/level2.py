@@ -127,7 +127,7 @@ def owners(folder: Path) -> dict[str, set[str]]:
 
 
 def stage_outs(lock: bytes, stage: str) -> dict[str, str]:
-    """What a dvc.lock says of the outputs of a stage: the digest of each path."""
+    """The digest of each output of a stage, by path, from dvc.lock."""
     outs = yaml.safe_load(lock)["stages"][stage]["outs"]
     return {each["path"]: each["md5"] for each in outs}
 

@@ -210,7 +210,7 @@ class Registry(Store):
 
 
 def rows(database: Path, query: str) -> pd.DataFrame:
-    """What SQL says of a database file, read by nothing of the level's own."""
+    """The result of a query on a database file, without the level's own code."""
     with closing(sqlite3.connect(database)) as connection:
         return pd.read_sql_query(query, connection)
 

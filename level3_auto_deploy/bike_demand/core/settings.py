@@ -195,7 +195,7 @@ class AB(Section):
     worse: Annotated[float, Field(gt=0, le=1)] = 0.05
     days: Annotated[int, Field(ge=1)] = 14
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.05
-    guard: Annotated[float, Field(gt=0)] = 1.0
+    guardrail: Annotated[float, Field(gt=0)] = 1.0
     randomize_by: Literal["time", "key"] = "key" if KEYS else "time"
     design_effect: Annotated[float, Field(ge=1)] = 2.0
     watch_days: Annotated[int, Field(ge=0)] = 7

@@ -182,7 +182,7 @@ def verdicts(estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bo
 
 def violates_guardrail(estimates: Estimates, settings: AB) -> npt.NDArray[np.bool_]:
     """Whether the guardrail is violated, for each estimate."""
-    return np.asarray((estimates.rows >= MIN_GUARDRAIL_ROWS) & (estimates.ratio > 1 + settings.guard))
+    return np.asarray((estimates.rows >= MIN_GUARDRAIL_ROWS) & (estimates.ratio > 1 + settings.guardrail))
 
 
 def is_significantly_worse(estimates: Estimates) -> npt.NDArray[np.bool_]:
