@@ -161,6 +161,8 @@ def replay(name: str, place: Path) -> StoryResult:
             life.publish(day)
             message = run("agent", "--once", "--as-of", day.isoformat())
             result.output.append(f"{day}: {message.strip()}")
+            if service.is_running():
+                _wait_until_served(service.url)
             return message
 
         plan, day = life.plan, life.plan.first
@@ -230,6 +232,19 @@ def _wait_until_ready(client: httpx.Client) -> None:
     for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.2)):
         with attempt:
             client.get("/ready").raise_for_status()
+
+
+def _wait_until_served(url: str) -> None:
+    """Wait until the service predicts with the versions that the loop has left live or in a test: it polls
+    the registry, and requests of the next day must not be faster.
+    """
+    for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.05)):
+        with attempt:
+            status = httpx.get(f"{url}/status", timeout=60).raise_for_status().json()
+            compared = {each[of] for each in status["comparisons"] for of in ("version", "against")}
+            wanted = [status["releases"][-1]["version"], *compared]
+            served = [int(each["version"]) for each in status["models"]]
+            assert (served[:1], set(served)) == (wanted[:1], set(wanted))
 
 
 def table(result: Sequence[StoryResult]) -> str:

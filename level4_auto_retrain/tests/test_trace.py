@@ -104,7 +104,8 @@ def test_a_prediction_made_in_a_test_leads_to_its_traffic_split(
     Tracking(settings).set_alias("challenger", 2)
     current_deployment(2)  # adopts both aliases
     assert run("ingest").status == 0
-    requested = rows_between("2011-03-01", "2011-03-02")
+    # Each of another day and machine, so that both versions are shown with either randomization unit.
+    requested = rows_between("2011-03-01", "2011-03-11")[::25]
     ids = log(requested, (1, model_with_error(10.0)), (2, model_with_error(5.0)))
     ids_of = {json.loads(run("trace", each, "--json").out)["traffic_split"]["variant"]: each for each in ids}
     assert set(ids_of) == {"champion", "challenger"}
