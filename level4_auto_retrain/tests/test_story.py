@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 
 import httpx
+import pytest
 
 from bike_demand import stages
 from bike_demand.core.current import INPUT_COLUMNS, Row, identity_fields
@@ -73,6 +74,7 @@ def release_first_version(as_of: datetime, run: Run) -> None:
     deploy_without_gates(1, at=as_of)
 
 
+@pytest.mark.timeout(300)
 def test_level_shift_is_learned_and_promoted(copy: Path, empty_store: Path, run: Run) -> None:
     change_params(copy, automatic="true", flush_seconds="0.05")
     commit(copy)

@@ -64,8 +64,9 @@ def test_what_cannot_be_bundled_is_refused(tmp_path: Path, arguments: list[str],
 def test_packages_are_taken_from_the_folder_and_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
-    """The set-up's own installation, with a lock of three packages, one of them published as source alone."""
-    names = ("uv==", "typing-extensions==", "antlr4-python3-runtime==")
+    """The set-up's own installation, with a lock of four packages, one of them published as source alone."""
+    # `packaging` is needed by `wheel`, which builds the one that is published as source.
+    names = ("uv==", "typing-extensions==", "antlr4-python3-runtime==", "packaging==")
     text = "".join(lines for head, lines in entries(LOCK) if head.startswith(names))
     lock, wheels, venv = tmp_path / "requirements.lock", tmp_path / "wheels", tmp_path / ".venv"
     lock.write_text(text, encoding="utf-8")
