@@ -6,6 +6,7 @@ python -m docs.problems          # into docs/your-own-problem.md
 import re
 import statistics
 import tempfile
+import time as wall
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -51,6 +52,8 @@ PLANS = {
     ),
 }
 FAULT_DAYS, AFTER_DAYS = 5, 3
+FLUSH_SECONDS = 0.05  # how often the service writes predictions and reads expected ranges
+SETTLE_SECONDS = 0.3  # until both have surely happened
 
 
 @dataclass
@@ -159,10 +162,12 @@ def replay(name: str, place: Path) -> StoryResult:
 
         def cycle(day: date) -> str:
             life.publish(day)
+            wall.sleep(SETTLE_SECONDS)
             message = run("agent", "--once", "--as-of", day.isoformat())
             result.output.append(f"{day}: {message.strip()}")
             if service.is_running():
                 _wait_until_served(service.url)
+                wall.sleep(SETTLE_SECONDS)
             return message
 
         plan, day = life.plan, life.plan.first
@@ -221,10 +226,11 @@ def _kinds(status: dict[str, Any], kind: str) -> bool:
 
 
 def _settle(params: Path) -> None:
-    """Configure it to run without a Prefect server, with frequent polling by the service."""
+    """Configure it to run without a Prefect server, with a service that polls and writes often."""
     settings = yaml.safe_load(params.read_text(encoding="utf-8"))
     settings["flow"]["api"] = ""
     settings["serving"]["poll_seconds"] = 0.2
+    settings["serving"]["log"]["flush_seconds"] = FLUSH_SECONDS
     params.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8", newline="\n")
 
 
