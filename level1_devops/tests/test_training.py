@@ -46,6 +46,7 @@ def test_a_row_weighs_half_for_each_half_life_before_the_newest() -> None:
     )
 
 
+@pytest.mark.slow
 def test_fit_applies_recency_weights(project: Path, run: Run) -> None:
     run("ingest")
     rows = read_rows(project / DATA)

@@ -74,6 +74,7 @@ def test_transient_server_error_is_retried(project: Path, run: Run, web: ServerB
     assert ingested() == rows_in(project / "feed")
 
 
+@pytest.mark.slow
 def test_persistent_server_error_is_reported(project: Path, run: Run, web: ServerBehavior) -> None:
     web.failures = 1000
     refusal = run("ingest").refusal()

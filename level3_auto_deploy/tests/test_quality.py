@@ -115,8 +115,8 @@ def test_an_ordinary_feed_breaks_no_rule() -> None:
     ("change", "expected"),
     [
         pytest.param(fahrenheit, [("units", "heat"), ("units", "core_heat")], id="units"),
-        pytest.param(no_moisture, [("nulls", "moisture")], id="nulls"),
-        pytest.param(racing, [("ranges", "speed")], id="ranges"),
+        pytest.param(no_moisture, [("nulls", "moisture")], id="nulls", marks=pytest.mark.slow),
+        pytest.param(racing, [("ranges", "speed")], id="ranges", marks=pytest.mark.slow),
     ],
 )
 def test_a_violation_has_its_times_from_the_first_day_until_it_is_over(

@@ -179,6 +179,7 @@ def test_a_version_is_linked_to_its_run_its_holdout_model_and_its_file(tracking:
     assert tracking.champion() is None
 
 
+@pytest.mark.slow
 def test_incompletely_registered_version_is_ignored(tracking: Tracking) -> None:
     version = registered(tracking, 2)
     client_of(tracking).create_model_version("toy", "file:///nowhere", version.run_id)

@@ -52,6 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="slow: give --all"))
+    # Where files are tested side by side, the longest must not come last.
+    items.sort(key=lambda item: item.path.name not in ("test_flow.py", "test_story.py"))
 
 
 @dataclass(frozen=True)

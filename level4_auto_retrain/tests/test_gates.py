@@ -498,6 +498,7 @@ def test_significantly_worse_is_refused(
         assert passes or "with 95% confidence" in found.summary
 
 
+@pytest.mark.slow
 def test_much_worse_is_refused_even_if_not_significant(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -733,6 +733,7 @@ def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "run", again)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "point",
     [

@@ -94,8 +94,8 @@ def test_model_trained_on_poisoned_feed_is_as_good_as_on_the_clean_feed() -> Non
     "change",
     [
         pytest.param(times_four, id="labels"),
-        pytest.param(fahrenheit, id="units"),
-        pytest.param(no_moisture, id="nulls"),
+        pytest.param(fahrenheit, id="units", marks=pytest.mark.slow),
+        pytest.param(no_moisture, id="nulls", marks=pytest.mark.slow),
     ],
 )
 def test_good_rows_stay_trainable(change: Change) -> None:
@@ -197,8 +197,8 @@ def case_of(violation: Violation, rows: Sequence[Row]) -> RegressionCaseContent:
     ("change", "rule", "weaker"),
     [
         pytest.param(fahrenheit, "units", {"heat": 90.0, "core_heat": 90.0}, id="units"),
-        pytest.param(no_moisture, "nulls", {"share": 1.0}, id="nulls"),
-        pytest.param(times_four, "labels", {"max_difference": 9.0}, id="labels"),
+        pytest.param(no_moisture, "nulls", {"share": 1.0}, id="nulls", marks=pytest.mark.slow),
+        pytest.param(times_four, "labels", {"max_difference": 9.0}, id="labels", marks=pytest.mark.slow),
         pytest.param(times_four, "labels", None, id="off"),
     ],
 )

@@ -64,6 +64,7 @@ def test_an_environment_with_another_version_or_without_a_package_is_not_used(
     assert not bootstrap._lock_is_satisfied(lock)
 
 
+@pytest.mark.slow
 def test_without_a_network_one_line_says_so_and_nothing_counts_as_set_up(clone: Path) -> None:
     python = bare_python(clone)
     for _ in range(2):  # the second time it is taken up again, not believed to be there

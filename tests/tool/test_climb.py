@@ -164,6 +164,7 @@ def test_a_dry_run_shows_what_would_change_and_changes_nothing(ladder: Ladder, t
     assert everything(project) == before
 
 
+@pytest.mark.slow
 def test_what_a_dry_run_shows_is_what_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = lived_in(3, tmp_path / "project")
     counts = []

@@ -50,7 +50,8 @@ def test_no_word_of_the_bikes_is_left(name: str, number: int, tmp_path: Path) ->
     assert found == {}
 
 
-@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(each, marks=SLOW) for each in NAMES[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_the_readme_is_about_the_problem_and_its_request_is_the_example(name: str, tmp_path: Path) -> None:
     project, package = made(name, 1, tmp_path / "project"), package_of(name)
     facts = json.loads(run(project, "-c", FACTS.format(package=package)).stdout)
