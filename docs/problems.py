@@ -53,7 +53,7 @@ PLANS = {
 }
 FAULT_DAYS, AFTER_DAYS = 5, 3
 FLUSH_SECONDS = 0.05  # how often the service writes predictions and reads expected ranges
-SETTLE_SECONDS = 0.3  # until both have surely happened
+SETTLE_SECONDS = 0.3  # long enough for both
 
 
 @dataclass

@@ -70,8 +70,10 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
 
         # With most of their tests left to the next level, these are short: one process each, side by side.
         short = [name for name in chosen if carried.get(name)] if not given else []
-        with ThreadPoolExecutor(cores()) as pool:
-            started = {name: pool.submit(run, name, [], subprocess.PIPE) for name in short}
+        pool = ThreadPoolExecutor(cores())
+        try:
+            # In a process of its own, because a command under test may catch Ctrl-C.
+            started = {name: pool.submit(run, name, ["-n", "1"], subprocess.PIPE) for name in short}
             for name in chosen:
                 above = carried.get(name, [])
                 more = f" ({len(above)} files and tests skipped: repeated at the next level)" if above else ""
@@ -82,6 +84,8 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
                     empty.append(name)
                 elif status:
                     failed.append(name)
+        finally:  # after Ctrl-C none begins that waited
+            pool.shutdown(cancel_futures=True)
     if failed:
         print(f"\nFailed: {', '.join(failed)}", file=sys.stderr)
         return 1

@@ -168,7 +168,7 @@ def test_no_bounds_without_data() -> None:
     [
         (0.5, 3, False, ABVerdict.CONTINUE),  # too early, however sure
         (0.5, 4, False, ABVerdict.PROMOTE),
-        (1.0, 4, False, ABVerdict.PROMOTE),  # surely not 5 % worse
+        (1.0, 4, False, ABVerdict.PROMOTE),  # significantly less than 5 % worse
         (1.3, 4, False, ABVerdict.REJECT),
         (2.5, 1, False, ABVerdict.STOP),
         (1.9, 1, False, ABVerdict.CONTINUE),

@@ -101,7 +101,7 @@ def test_level_shift_is_learned_and_promoted(copy: Path, empty_store: Path, run:
         assert [each["version"] for each in monitored["trainings"]] == [2]
         assert monitored["releases"][-1]["version"] == 1
 
-        # In the test users get predictions of both; after a few days the new one is surely better.
+        # In the test users get predictions of both; after a few days the new one is significantly better.
         assert replay(service.client, story, "2011-03-05", "2011-03-11") == {"champion", "challenger"}
         assert "Version 2 won its A/B test" in agent("2011-03-11")
         wait_for_version(service.client, 2)

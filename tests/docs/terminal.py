@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
@@ -18,9 +19,20 @@ import psutil
 import yaml
 from markdown_it import MarkdownIt
 
+from ladder import ROOT
+from ladder.levels import levels
 from ladder.service import free_port
 from ladder.steps import environment
 
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in chain(
+        [ROOT / "README.md", ROOT / "data" / "README.md"],
+        (ROOT / "docs").rglob("*.md"),
+        (ROOT / "problems").rglob("README.md"),
+        (each.folder / "README.md" for each in levels()),
+    )
+)
 SECONDS = 300  # for a command, or until a server responds, on a busy machine
 STOP_SECONDS = 90  # until a server ends after Ctrl-C
 GRACE = 10.0  # seconds that children have to end after their parent

@@ -6,7 +6,6 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +13,7 @@ from typer.testing import CliRunner
 from ladder import ROOT
 from ladder.cli import app
 from ladder.levels import levels
+from tests.docs.terminal import PAGES, blocks
 
 FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -31,18 +31,12 @@ for words in json.load(sys.stdin):
 """
 
 
-def pages() -> list[Path]:
-    found = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "problems").rglob("README.md")]
-    return [*found, *(each.folder / "README.md" for each in levels()), ROOT / "data" / "README.md"]
-
-
-def lines(page: Path) -> Iterator[str]:
+def lines(page: str) -> Iterator[str]:
     """What a page shows as code: indented, fenced, or within a sentence."""
-    text = page.read_text(encoding="utf-8")
-    blocks = "\n".join(FENCE.findall(text))
-    for line in (*blocks.splitlines(), *re.findall(r"^(?:    |\t)+(.*)$", text, re.MULTILINE)):
-        for part in re.split(r"\s&&\s", line):
-            yield part.removeprefix("$ ").strip()
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for block in blocks(text):
+        for line in block.text.splitlines():
+            yield from (part.strip() for part in re.split(r"\s&&\s", line))
     yield from (each.strip() for each in INLINE.findall(FENCE.sub("", text)))
 
 
@@ -53,14 +47,14 @@ def words(command: str) -> list[str]:
     return [word for word in found[:stop] if not word.startswith(("[", "..."))]
 
 
-def of(page: Path, pattern: re.Pattern[str]) -> Iterator[list[str]]:
+def of(page: str, pattern: re.Pattern[str]) -> Iterator[list[str]]:
     for line in lines(page):
         if found := pattern.match(line):
             yield words(found[1])
 
 
-@pytest.mark.parametrize("page", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_commands_of_the_tool_exist_with_their_options(page: Path) -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_the_tool_exist_with_their_options(page: str) -> None:
     runner = CliRunner()
     unknown = [each for each in of(page, TOOL) if each and runner.invoke(app, [*each, "--help"]).exit_code]
     assert unknown == []
@@ -70,7 +64,7 @@ def test_commands_of_the_tool_exist_with_their_options(page: Path) -> None:
 def test_commands_of_a_level_exist_with_their_options(number: int) -> None:
     """Those of its own page; the pages of docs/ speak of the highest level."""
     folder = levels()[number].folder
-    read = [folder / "README.md"] if number < 4 else [folder / "README.md", *(ROOT / "docs").rglob("*.md")]
+    read = [f"{folder.name}/README.md", *(page for page in PAGES if number == 4 and page.startswith("docs/"))]
     shown = [each for page in read for each in of(page, LEVEL)]
     assert shown
     ended = subprocess.run(

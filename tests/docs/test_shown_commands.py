@@ -25,19 +25,10 @@ from ladder.starter.new import new
 from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import read_feed
 from ladder.world.scenario import load_scenario
-from tests.docs.terminal import Block, Terminal, blocks, prediction
+from tests.docs.terminal import PAGES, Block, Terminal, blocks, prediction
 from tests.feed.test_real_data import as_uci
 from tests.tool.starters import commit
 
-PAGES = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in chain(
-        [ROOT / "README.md", ROOT / "data" / "README.md"],
-        (ROOT / "docs").rglob("*.md"),
-        (ROOT / "problems").rglob("README.md"),
-        (each.folder / "README.md" for each in levels()),
-    )
-)
 SHELL = {"", "bash", "sh", "shell", "console", "powershell"}  # languages of blocks; "" is indented
 PACKAGE = r"python -m bike_demand"
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,29 @@ def test_a_run_that_fails_says_where(run_ladder: Ladder) -> None:
     done = run_ladder("test", "--only", "1", "there_is_no_such_file.py", "-n", "0")
     assert done.returncode == 1
     assert "Failed: 1" in done.stderr
+
+
+def test_failures_are_reported_of_places_tested_side_by_side_too(run_ladder: Ladder) -> None:
+    done = run_ladder("test", "-p", "no_such_plugin")
+    assert done.returncode == 1
+    assert "Failed: 1, 2, 3, 4, tool" in done.stderr
+
+
+def test_after_ctrl_c_no_level_begins_that_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def run(_: object, cwd: Path, **__: object) -> None:
+        begun.append(cwd.name[:6])
+        if len(begun) == 1:
+            raise KeyboardInterrupt
+        time.sleep(0.5)
+        raise OSError
+
+    monkeypatch.setattr(testing, "cores", lambda: 1)
+    monkeypatch.setattr("subprocess.run", run)
+    with pytest.raises(KeyboardInterrupt):
+        testing.run_tests(every=False, only=[], pytest_args=[])
+    assert "level3" not in begun
 
 
 def test_more_arguments_go_to_pytest(run_ladder: Ladder) -> None:
