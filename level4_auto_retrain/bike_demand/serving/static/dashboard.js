@@ -163,7 +163,8 @@ function chart(id, data, options) {
     const given = options(), hooks = { setCursor: [newest], ready: [newest], setData: [newest] };
     const axes = given.axes.map(each => ({ ...axis, ...each }));
     $(id).replaceChildren();
-    charts[id] = new uPlot({ ...given, ...size($(id)), axes, hooks }, data, $(id));
+    const padding = [null, 40, null, null]; // room for half of the last date
+    charts[id] = new uPlot({ ...given, ...size($(id)), axes, hooks, padding }, data, $(id));
     Object.assign(charts[id].root, { role: "img", ariaLabel: given.label });
   } else if (drawn[id] !== text) known.setData(data);
   drawn[id] = text;
