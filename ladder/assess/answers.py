@@ -21,12 +21,19 @@ HEAD = """\
 """
 
 
+def _canonical(given: Any) -> Any:
+    """Yes and no as people write them."""
+    text = given.strip().lower() if isinstance(given, str) else given
+    return {"true": "yes", "false": "no"}.get(text, text)
+
+
 class Answer(Strict):
     """An answer, with author, date and reason."""
 
-    says: Literal["yes", "no", "unknown", "not applicable", "not supported", "not detected"] = Field(
-        alias="answer"
-    )
+    says: Annotated[
+        Literal["yes", "no", "unknown", "not applicable", "not supported", "not detected"],
+        BeforeValidator(_canonical),
+    ] = Field(alias="answer")
     by: str = ""
     on: str = Field(default="", pattern=r"^\d{4}-\d{2}-\d{2}$")
     because: str = ""
@@ -57,10 +64,13 @@ class Answers(Strict):
 def parse(text: str, where: str, known: Rules) -> Answers:
     """Read the file's content. Raises UserError with one line that names the mistake."""
     found = validated(Answers, parsed_yaml(text, TextLoader, where) or {}, Path(where))
-    ids = {each.id for each in known.practices} | known.rows.keys()
-    for name, each in (found.practices | found.rows).items():
-        if name not in ids:
-            raise UserError(f"{where}: unknown {name}; `ladder assess --questions` lists the questions")
+    ids = {"answers": {each.id for each in known.practices}, "rows": known.rows.keys()}
+    for key, name, each in (
+        *(("answers", *pair) for pair in found.practices.items()),
+        *(("rows", *pair) for pair in found.rows.items()),
+    ):
+        if name not in ids[key]:
+            raise UserError(f"{where}: {key}: unknown {name}; see `ladder assess --questions`")
         if each.says != "unknown" and not ((each.by or found.by) and (each.on or found.on)):
             raise UserError(f"{where}: {name} needs `by` and `on` (like 2026-01-31), or the file does")
     return found.model_copy(

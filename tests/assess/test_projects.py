@@ -137,6 +137,8 @@ def test_marks_on_rows(tmp_path: Path) -> None:
     ("text", "named"),
     [
         ("answers: [", "not YAML"),
+        (ANSWERS.partition("answers:")[0] + "answers: {L1-A1: yes}", "answers: unknown L1-A1"),
+        (ANSWERS.partition("answers:")[0] + "rows: {hand-over: yes}", "rows: unknown hand-over"),
         ("by: Ann\nby: Bob", "given twice"),
         ("answers: {hand-over: yes}", "`by`"),
         ("by: a\non: soon\nanswers: {hand-over: yes}", "on: "),
@@ -151,6 +153,12 @@ def test_a_mistake_in_the_answers_is_one_line(text: str, named: str) -> None:
     with pytest.raises(UserError, match=named) as raised:
         parse(text, "maturity-answers.yaml", rules())
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(("written", "read"), [("Yes", "yes"), ("FALSE", "no"), ("true", "yes")])
+def test_yes_and_no_are_read_as_people_write_them(written: str, read: str) -> None:
+    text = f"by: Ann\non: 2026-01-31\nanswers: {{hand-over: {written}}}\n"
+    assert parse(text, "", rules()).practices["hand-over"].says == read
 
 
 def test_the_file_that_is_printed_is_accepted_while_questions_are_unknown() -> None:
