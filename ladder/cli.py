@@ -401,7 +401,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("stopped", file=sys.stderr)
         return status if isinstance(status, int) else 0
     except TyperException as error:  # a mistake in the command line
-        message, context = error.format_message(), getattr(error, "ctx", None)
+        message, context = error.format_message().replace("Value error, ", ""), getattr(error, "ctx", None)
         if not message.strip():  # no command was given, and the help was shown
             return 2
         hint = f" (see `{context.command_path} --help`)" if context else ""

@@ -227,7 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Abort:
         return 130
     except TyperException as error:  # a usage error: an unknown option, a missing argument
-        typer.echo(f"error: {' '.join(error.format_message().split())} (see --help)", err=True)
+        reason = error.format_message().replace("Value error, ", "")
+        typer.echo(f"error: {' '.join(reason.split())} (see --help)", err=True)
         return error.exit_code
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", __package__):
