@@ -27,6 +27,7 @@ GOLDEN_FILE = "golden.json"
 CHECKSUM_FILE = "SHA256SUMS"
 CHECKSUMMED_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 ALL_FILES = {*CHECKSUMMED_FILES, CHECKSUM_FILE}
+SYSTEM_FILES = {"desktop.ini", "Thumbs.db"}  # Windows adds them; macOS adds names that begin with a dot
 
 OUTPUT_NAME = "prediction"  # of the ONNX output: float32 [rows, 1]
 
@@ -54,6 +55,11 @@ class OutputSpec(BaseModel):
     unit: str
     min: float
     max: float
+
+
+OUTPUT = OutputSpec(
+    name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=MIN_PREDICTION, max=MAX_PREDICTION
+)
 
 
 class Manifest(BaseModel):
@@ -111,19 +117,14 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: not a folder; give another --out")
-    if folder.is_dir() and (unexpected := {path.name for path in folder.iterdir()} - ALL_FILES):
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if unexpected := {each for each in names if not each.startswith(".")} - ALL_FILES - SYSTEM_FILES:
         raise UserError(f"{folder}: contains {min(unexpected)}, which would be deleted; choose another --out")
     manifest: dict[str, Any] = {
         "name": PROBLEM.name,
         "version": version_of(model),
         "inputs": feature_specs(),
-        "output": {
-            "name": OUTPUT_NAME,
-            "type": "float32",
-            "unit": PROBLEM.unit,
-            "min": MIN_PREDICTION,
-            "max": MAX_PREDICTION,
-        },
+        "output": OUTPUT.model_dump(),
     }
     contents = {
         MODEL_FILE: model,

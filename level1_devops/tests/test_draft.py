@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,8 @@ def test_no_name_of_a_field_is_taken_by_a_feature_or_by_the_code(copied: Path, t
         cells = [str(hour * prime % 89) for prime in range(2, len(names) + 2)]
         cells[names.index("features")] = cells[names.index("texts")] = "abc"[hour % 3]
         rows.append([moment, *cells, str(hour % 24)])
-    done = run(copied, "problem", "draft", str(write(tmp_path / "t.csv", rows, ",")), "--label", "what")
+    options = ("--label", "what", "--time", "at", "--label-delay", "1h")
+    done = run(copied, "problem", "draft", str(write(tmp_path / "t.csv", rows, ",")), *options)
     assert (done.returncode, done.stderr) == (0, "")
     checked = run(copied, "problem", "check")
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -256,11 +258,30 @@ def test_every_guess_is_marked_in_the_code(churn_file: Path, tmp_path: Path) -> 
 
 
 def test_names_become_identifiers_and_stay_different() -> None:
-    given = ["Größe (m²)", "grosse m2", "%", "2nd", "class", "model_x", "копия", "a", "A"]
-    names = list(to_identifiers(given).values())
-    assert len(set(names)) == len(given)
+    given = ["Größe (m²)", "grosse m2", "%", "2nd", "class", "model_x", "копия", "a", "A", "Heat C", "heat_c"]
+    names = list(to_identifiers([*given, "variant"]).values())
+    assert len(set(names)) == len(given) + 1
     assert all(name.isidentifier() for name in names)
     assert (names[4], names[5]) == ("class_", "the_model_x")
+    # Requests give fields by either name, and responses have fields of their own.
+    assert names[-3:] == ["heat_c_2", "heat_c", "variant_"]
+
+
+def test_names_in_quotes_may_have_line_breaks(tmp_path: Path) -> None:
+    rows = [
+        (f"2023-01-{day:02}", str(day), "1" * 310 if day == 3 else str(day), str(day % 5))
+        for day in range(1, 29)
+    ]
+    file = write(tmp_path / "t.csv", [("at", "Calls\nper, day", "huge", "label"), *rows])
+    found = drafted(file)
+    assert [each.original for each in found.inputs] == ["Calls per, day", "huge"]
+    assert found.column("huge").kind == "category"
+    assert "max_length=310" in code_of(found, tmp_path)["schema.py"]
+
+
+def test_one_column_cannot_have_two_roles(churn_file: Path) -> None:
+    with pytest.raises(UserError, match="--label, --time"):
+        drafted(churn_file, "Churn", key="Churn")
 
 
 @pytest.mark.parametrize(
@@ -270,7 +291,8 @@ def test_names_become_identifiers_and_stay_different() -> None:
         ("label\n1\n2\n", "one column"),
         ("at,label\n", "0 rows"),
         ("at,label\n2023-01-01,1\n", "1 rows"),
-        ("at,x,x,label\n2023-01-01,1,1,2\n2023-01-02,1,1,3\n", "two columns are called 'x'"),
+        ("at,x,X,label\n2023-01-01,1,1,2\n2023-01-02,1,1,3\n", "two columns are called 'X'"),
+        ("at,x,label\n2023-01-01,1,2\n9999-12-31,1,3\n2023-01-02,1,4\n", "9999-12-31"),
         ("at,x,label\n2023-01-01,1,5\n2023-01-02,2,5\n", "one value in all rows"),
         ("at,x,label\n2023-01-01,1,a\n2023-01-02,2,b\n2023-01-03,2,c\n", "3 classes"),
         ("at,x,label\n2023-01-01,1,\n2023-01-02,2,\n", "--label label: it is empty"),
@@ -331,8 +353,22 @@ def test_a_label_delay_that_is_no_duration_is_named(tmp_path: Path) -> None:
         draft(tmp_path / "t.csv", given, "feed/", tmp_path / "params.yaml", print, has_monitoring=True)
 
 
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A folder on another disk, where there is one."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+        yield Path(folder) / "feed"
+
+
 @pytest.mark.slow
-def test_the_draft_is_checked_and_ingested_without_an_edit(copied: Path, churn_file: Path) -> None:
+def test_the_draft_is_checked_and_ingested_without_an_edit(
+    copied: Path, churn_file: Path, elsewhere: Path
+) -> None:
+    shutil.move(copied / "feed", elsewhere)
+    params = copied / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    params.write_text(text.replace("feed: feed/", f"feed: {elsewhere}"), encoding="utf-8")
     options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
     done = run(copied, "problem", "draft", str(churn_file), *options)
     assert (done.returncode, done.stderr) == (0, "")
@@ -340,7 +376,7 @@ def test_the_draft_is_checked_and_ingested_without_an_edit(copied: Path, churn_f
     (before,) = (copied / "state" / "before-draft").iterdir()
     assert (before / "feed" / "2011-01.csv").read_text() == "of before"
     assert (before / "problem" / "schema.py").exists()
-    assert min(each.name for each in (copied / "feed").iterdir()) == "2023-01.csv"
+    assert min(each.name for each in elsewhere.iterdir()) == "2023-01.csv"
     checked = run(copied, "problem", "check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "HistGradientBoostingClassifier" in checked.stdout
@@ -350,7 +386,11 @@ def test_the_draft_is_checked_and_ingested_without_an_edit(copied: Path, churn_f
     assert subprocess.run(lint, cwd=copied, check=False, capture_output=True).returncode == 0
 
 
-def test_a_table_that_is_rejected_changes_nothing(copied: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_loadable", [True, False])
+def test_a_table_that_is_rejected_changes_nothing(copied: Path, tmp_path: Path, is_loadable: bool) -> None:
+    template = copied / "bike_demand" / "draft" / "templates" / "features.py.j2"
+    if not is_loadable:
+        template.write_text("def features(columns):\n    return {'x': columns['none']}\n", encoding="utf-8")
     before = {
         each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"
     }
@@ -359,15 +399,35 @@ def test_a_table_that_is_rejected_changes_nothing(copied: Path, tmp_path: Path) 
         copied, "problem", "draft", str(file), "--label", "label", "--time", "at", "--label-delay", "1h"
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: no rows in 2023-03")
+    assert done.stderr.startswith(
+        "error: no rows in 2023-03" if is_loadable else "error: the draft cannot be loaded (problem: features"
+    )
     after = {
         each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"
     }
     assert {each: after[each] for each in before} == before
 
 
-def test_only_what_depends_on_the_data_changes_in_the_settings(copied: Path, churn_file: Path) -> None:
+@pytest.mark.parametrize(
+    "form",
+    [
+        "as it is",
+        *(pytest.param(form, marks=pytest.mark.slow) for form in ("commented", "in one line", "left out")),
+    ],
+)
+def test_only_what_depends_on_the_data_changes_in_the_settings(
+    copied: Path, churn_file: Path, form: str
+) -> None:
     params = copied / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    section = text[text.index("training:") :].partition("\n\n")[0]
+    changed = {
+        "as it is": section,
+        "commented": "training: # here\n\n    # every key\n    params: {}\n# more",
+        "in one line": "training: {params: {}} # here",
+        "left out": "",
+    }
+    params.write_text(text.replace(section, changed[form]), encoding="utf-8")
     before = yaml.safe_load(params.read_text(encoding="utf-8"))
     run(
         copied,
@@ -384,12 +444,15 @@ def test_only_what_depends_on_the_data_changes_in_the_settings(copied: Path, chu
     after = yaml.safe_load(params.read_text(encoding="utf-8"))
     before.pop("first_month")
     assert after.pop("first_month") == "2023-01"
-    training, was = after.pop("training"), before.pop("training")
+    training, was = after.pop("training"), before.pop("training", {})
     assert training["half_life_days"] is None
     assert training["min_rows"] == 360
     assert 7 <= training["holdout_days"] <= 62
-    assert training.keys() == was.keys()
+    assert training.keys() >= was.keys()
+    assert training.keys() <= yaml.safe_load(text)["training"].keys()
     assert after == before
+    (kept,) = copied.glob("state/before-draft/*/params.yaml")
+    assert "2011-01" in kept.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def amounts(X: Matrix) -> npt.NDArray[np.float64]:
 MODELS: dict[str, Any] = {
     "gradient boosting, squared error": encoded(HistGradientBoostingRegressor(max_iter=20)),
     "gradient boosting, Poisson loss": encoded(HistGradientBoostingRegressor(loss="poisson", max_iter=20)),
+    "gradient boosting, gamma loss": encoded(HistGradientBoostingRegressor(loss="gamma", max_iter=20)),
     "imputed, scaled, linear": encoded(SimpleImputer(), StandardScaler(), Ridge()),
 }
 
@@ -72,7 +73,7 @@ MODELS: dict[str, Any] = {
 @pytest.mark.parametrize("name", list(MODELS))
 def test_regressions_predict_the_same_as_scikit_learn(name: str) -> None:
     X = with_nulls(matrix())
-    pipeline = MODELS[name].fit(table(X), amounts(matrix()))
+    pipeline = MODELS[name].fit(table(X), amounts(matrix()) + 1)
     model = to_onnx(pipeline)
     assert check_parity(model, pipeline, table(X)) < 0.01
     assert to_onnx(pipeline) == model
@@ -121,7 +122,16 @@ class Guess(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.full(len(X), self.mean_)
 
 
+class Silent(Guess):
+    """An estimator that fails without a text."""
+
+    def __deepcopy__(self, _: object) -> "Silent":
+        raise NotImplementedError
+
+
 def test_what_cannot_be_exported_is_rejected_by_name() -> None:
     X = matrix(50)
+    with pytest.raises(UserError, match=r"Silent\) cannot be exported: NotImplementedError"):
+        to_onnx(Pipeline([("model", Silent())]).fit(table(X), amounts(X)))
     with pytest.raises(UserError, match=r"Guess\) cannot be exported"):
         to_onnx(Pipeline([("model", Guess())]).fit(table(X), amounts(X)))

@@ -17,6 +17,7 @@ from tests.conftest import Run
         ("half_life_days", "halflife", "training.halflife"),
         ("params: {}", "params: {month: true}", "training.params.month"),
         ('"2011-01"', '"2011-13"', "first_month"),
+        ('"2011-01"', "2011-13-01", "month must be in"),
         ("port: 8000", "port: 80000", "serving.port"),
         ("training:", "training: [", "not YAML"),
         ("feed: feed/", "feed:", "feed"),

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.problem import BehaviorTest
+from bike_demand.core.settings import load_settings
 from bike_demand.data import frames, model_inputs
+from bike_demand.data.ingest import newest_rows
+from bike_demand.data.source import Source
 from bike_demand.training import problem_check
 from tests.conftest import Run
 
@@ -41,6 +45,16 @@ def test_without_a_feed_it_says_where_it_looked(run: Run, project: Path) -> None
     assert "feed" in run("problem", "check").refusal()
 
 
+@pytest.mark.usefixtures("project")
+def test_a_problem_with_more_keys_than_rows_are_used_can_pass() -> None:
+    settings = load_settings()
+    newest = newest_rows(Source(settings.feed), settings.first_month, 2)
+    keys = pd.DataFrame({"machine": [f"k{number:04}" for number in range(1100)]})
+    many = newest.drop_duplicates("begins").drop(columns="machine").merge(keys, how="cross")
+    found = dict(problem_check.check(many, settings.training))
+    assert "its ONNX file predicts the same" in found["model"]
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an example that is not valid": ({"example": {**PROBLEM.example, "grade": 9}}, "example: grade"),
     "a label that is not valid": ({"example_label": {"amount": -1}}, "example_label: amount"),
@@ -51,6 +65,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a slice that is no condition": ({"slices": {"all": lambda columns: columns["heat"]}}, "slices: all"),
     "a slice of a field that is none": ({"slices": {"x": lambda columns: columns["x"] > 0}}, "slices: "),
+    "a slice that fails": ({"slices": {"x": lambda columns: columns["heat"].values}}, "slices: Attribute"),
+    "a behavioral test with too many rows": (
+        {"behavior_tests": [BehaviorTest("It works.", lambda: [PROBLEM.example] * 1001)]},
+        "more than 1000 rows",
+    ),
     "a behavioral test that never fails": (
         {"behavior_tests": [BehaviorTest("It works.", lambda: [PROBLEM.example], lambda _: None)]},
         "never fails",

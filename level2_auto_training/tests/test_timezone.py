@@ -80,6 +80,8 @@ def test_nonexistent_or_implausible_time_is_rejected() -> None:
         Request.model_validate_json('{"at": "0001-01-01T00:00:00"}')
     with pytest.raises(UserError, match=r"^in.csv, line 2, column begins: [^\n]*does not exist[^\n]*$"):
         read("2023-03-26T02:00:00")
+    with pytest.raises(UserError, match="this date or time does not exist"):
+        read("2023-02-30T00:00:00+01:00")
 
 
 @pytest.mark.usefixtures("zoned")

@@ -21,6 +21,7 @@ class ServerBehavior:
     index_status: HTTPStatus = HTTPStatus.NOT_FOUND  # what it says where it does not
     dates: bool = True  # sends Last-Modified
     failures: int = 0  # this many reads of months fail with 503 before one works
+    page: bytes | None = None  # what it sends for any address
     cut_at: int | None = None  # months end after this many bytes
     seconds: float = 0  # how long it takes to send a month
     read: Counter[str] = field(default_factory=Counter)  # by path, how often a month was sent
@@ -31,7 +32,18 @@ class _Handler(SimpleHTTPRequestHandler):
         self.behaviour = behaviour
         super().__init__(*args, **kwargs)
 
+    def do_HEAD(self) -> None:
+        if self.behaviour.page is None:
+            return super().do_HEAD()
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Length", str(len(self.behaviour.page)))
+        return self.end_headers()
+
     def do_GET(self) -> None:
+        if self.behaviour.page is not None:
+            self.do_HEAD()
+            self.wfile.write(self.behaviour.page)
+            return None
         if not self.path.endswith(".csv"):
             return super().do_GET()
         if self.behaviour.failures:

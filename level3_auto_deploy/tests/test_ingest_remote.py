@@ -68,6 +68,11 @@ def test_missing_feed_error_names_first_month(project: Path, run: Run, web: Serv
     assert "searched from first_month = 2011-01" in run("ingest").refusal()
 
 
+def test_a_log_in_page_at_every_address_is_reported_as_a_bad_file(run: Run, web: ServerBehavior) -> None:
+    web.page = b"<html>Log in</html>"
+    assert "2011-01.csv, line 1: expected the header" in run("ingest").refusal()
+
+
 def test_transient_server_error_is_retried(project: Path, run: Run, web: ServerBehavior) -> None:
     web.failures = 2
     assert run("ingest").status == 0

@@ -162,6 +162,8 @@ def test_features_and_an_example_that_do_not_fit_are_rejected(
         ("PROBLEM = 3", "made_here", "int"),
         ("PROBLEM = ", "made_here", "line 1"),
         ("raise AssertionError", "made_here", "made_here: AssertionError"),
+        ("import numpyy", "made_here", "made_here: ModuleNotFoundError: No module named 'numpyy'"),
+        ("import math; math.tua", "made_here", "has no attribute 'tua'"),
         (UNTYPED, "made_here", "`lost = 3`"),
         (UNDEFINED, "made_here", "label: "),
         (INCOMPLETE, "made_here", "description: Field required"),
@@ -177,6 +179,7 @@ def test_a_module_that_defines_no_problem_is_rejected(
     with pytest.raises(UserError, match="problem") as refused:
         current._load_problem()
     assert named in str(refused.value)
+    assert ("name a package" in str(refused.value)) == (named in ("nowhere", "PROBLEM"))
     assert "\n" not in str(refused.value)
     monkeypatch.delitem(sys.modules, name, raising=False)
 

@@ -49,6 +49,9 @@ def test_old_run_is_reproduced_from_remote_storage(copy: Path, run: Run) -> None
 
 @pytest.mark.slow
 def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(copy: Path, run: Run) -> None:
+    settings = {"diff.noprefix": "true", "color.ui": "always", "diff.external": "false"}
+    for name, value in (settings | {"status.showUntrackedFiles": "no"}).items():
+        git(copy, "config", name, value)
     (copy / "bike_demand" / "data" / "new.py").write_text('"""New."""\n', encoding="utf-8")
     stages = copy / "bike_demand" / "stages.py"
     text = stages.read_text(encoding="utf-8")
@@ -59,14 +62,14 @@ def test_a_run_of_uncommitted_code_is_made_again_from_the_changes_kept_with_it(c
     with (copy / "dvc.yaml").open("a", encoding="utf-8", newline="\n") as pipeline:
         pipeline.write("  own:\n    cmd: git hash-object dvc.yaml > state/own\n")
         pipeline.write("    deps: [state/data]\n    outs: [state/own]\n")
-    settings = copy / "params.yaml"
-    committed = settings.read_text(encoding="utf-8")
-    settings.write_text(committed.replace("params: {}", "params: {max_iter: 30}"), encoding="utf-8")
+    params = copy / "params.yaml"
+    committed = params.read_text(encoding="utf-8")
+    params.write_text(committed.replace("params: {}", "params: {max_iter: 30}"), encoding="utf-8")
     assert run("train", "--allow-dirty").status == 0
     (run_id,) = runs()
     assert Tracking(load_settings()).run(run_id).tags["git.uncommitted"] == "true"
     assert git(copy, "diff", "--cached") == ""
-    settings.write_text(committed, encoding="utf-8")
+    params.write_text(committed, encoding="utf-8")
     stages.write_text(text, encoding="utf-8", newline="\n")
     (copy / "bike_demand" / "data" / "new.py").unlink()
     git(copy, "checkout", "dvc.yaml")

@@ -17,6 +17,8 @@ from tests.conftest import Run
         ("half_life_days", "halflife", "training.halflife"),
         ("params: {}", "params: {month: true}", "training.params.month"),
         ('"2011-01"', '"2011-13"', "first_month"),
+        ('"2011-01"', "2011-13-01", "month must be in"),
+        ("tracking:", "tracking: sqlite:///mlflow.db\nunknown:", "tracking"),
         ("port: 8000", "port: 80000", "serving.port"),
         ("training:", "training: [", "not YAML"),
         ("feed: feed/", "feed:", "feed"),
@@ -37,8 +39,10 @@ from tests.conftest import Run
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(
-    project: Path, run: Run, old: str, new: str, named: str
+    project: Path, run: Run, old: str, new: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if old == "tracking:":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///state/mlflow.db")
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")
     assert old in text

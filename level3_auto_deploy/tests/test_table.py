@@ -104,6 +104,8 @@ def test_parquet_round_trip_is_exact_and_deterministic() -> None:
     pd.testing.assert_frame_equal(read_back, rows)
     assert to_parquet(read_back) == stored == to_parquet(read(WRITTEN["in.parquet"](), "in.parquet"))
     assert from_parquet(stored[:-9]) is None
+    with pytest.raises(ValueError, match="not the fields"):
+        from_parquet(rows.drop(columns="speed").to_parquet())
 
 
 # ---- mistakes of a whole file
@@ -157,6 +159,7 @@ MISTAKES: dict[str, tuple[Callable[[], bytes], tuple[str, ...]]] = {
     ),
     "gzip cut off": (lambda: gzip.compress(PLAIN.encode())[:-50], ("compressed file is damaged or cut off",)),
     "nothing": (lambda: b" \n", ("the file is empty",)),
+    "nothing but quotes": (lambda: b'""\n', ("the file is empty",)),
     "nothing but a byte order mark": (lambda: codecs.BOM_UTF8, ("the file is empty",)),
     "an Excel workbook": (lambda: b"PK\x03\x04\x14\0", ("Excel workbook", "save it as CSV")),
     "another compression": (lambda: bz2.compress(PLAIN.encode()), ("bzip2", "gzip")),

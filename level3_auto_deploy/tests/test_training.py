@@ -186,6 +186,14 @@ def test_a_folder_that_is_no_handoff_is_not_replaced(tmp_path: Path, name: str) 
     assert contents(tmp_path) == {name: b"mine"}
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db"])
+def test_files_of_the_system_do_not_stop_a_handoff(tmp_path: Path, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).touch()
+    handoffs.write_handoff(tmp_path / "out", b"model", ())
+    assert contents(tmp_path / "out")["model.onnx"] == b"model"
+
+
 def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path) -> None:
     with pytest.raises(UserError, match="not a folder"):
         handoffs.write_handoff(project / "params.yaml", b"model", ())

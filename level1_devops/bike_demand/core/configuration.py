@@ -56,7 +56,7 @@ def read_settings(model: type[SettingsT], path: Path) -> SettingsT:
     """Read settings from a YAML file. Raises UserError that names the invalid key or variable."""
     given = read_yaml(path, "sections like `training:`")
     for variable, (section, key) in model.shared_variables.items():
-        if os.environ.get(variable):
+        if os.environ.get(variable) and isinstance(given.get(section) or {}, dict):
             given[section] = {**(given.get(section) or {}), key: os.environ[variable]}
     try:
         return model(**{str(key): value for key, value in given.items()})
@@ -89,7 +89,7 @@ def read_yaml(path: Path, expected: str) -> dict[Any, Any]:
         raise UserError(f"{path}: no such file; run this in the project's folder") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: not UTF-8 text; save it as UTF-8") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an impossible date, like 2011-13-01
         tab = "; indent with spaces, not tabs" if "cannot start any token" in str(error) else ""
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}{tab}") from None
     if not isinstance(given, dict):

@@ -37,11 +37,12 @@ _EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "categor
 _OFFSET_PATTERN = r" ?(Z|[+-]\d\d:?\d\d)"
 _ZONE_NAME = r" ?([A-Za-z]{3,4}|[+-]\d\d|\[[\w/+-]+\])"
 _COMMAS = "use a decimal point and no thousands separator, like 1234.5"
+_NO_OFFSET = "it has a zone offset, but times are local here: leave it out"
 # Patterns of common mistakes in cells, with the cause and the remedy.
 _HINTS = {
-    rf"{_TIME_PATTERN}{_OFFSET_PATTERN}": "it has a zone offset, but times are local here: leave it out",
-    rf"{_TIME_PATTERN}{_ZONE_NAME}": "it has a zone name: leave it out, or write the offset like +01:00",
-    _TIME_PATTERN: "this date or time does not exist",
+    rf"{_TIME_PATTERN}{_OFFSET_PATTERN}": _NO_OFFSET,
+    rf"{_TIME_PATTERN}{_ZONE_NAME}": "it has a zone name: leave it out",
+    rf"{_TIME_PATTERN}({_OFFSET_PATTERN})?": "this date or time does not exist",
     r"\d{9,19}(\.\d+)?": f"it is a Unix timestamp: write times like {_EXAMPLES['time']}",
     r"[+-]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?": f"it has a thousands separator: {_COMMAS}",
     r"[+-]?\d+,\d+": f"it has a decimal comma: {_COMMAS}",
@@ -168,7 +169,7 @@ def _decode(content: bytes, name: str) -> str:
         raise UserError(
             f"{name}, line {line}: not UTF-8 text but maybe Latin-1 (Windows-1252); save it as UTF-8"
         ) from None
-    if not text.strip(" \r\n\t,"):
+    if not text.strip(' \r\n\t,"'):
         raise UserError(f"{name}: the file is empty")
     return text
 
@@ -241,10 +242,11 @@ def _check_columns(
 ) -> None:
     """Record unreadable cells, and values that violate the schema."""
     columns = {}
+    known = {pattern: hint for pattern, hint in _HINTS.items() if not (ZONE and hint == _NO_OFFSET)}
     for name, field in fields.items():
         missing = cells[name][frame[name].isna()]
         for row, text in missing[missing != ""].astype(object).items():
-            hints = (hint for pattern, hint in _HINTS.items() if re.fullmatch(pattern, str(text)))
+            hints = (hint for pattern, hint in known.items() if re.fullmatch(pattern, str(text)))
             example = f"write it like {_EXAMPLES.get(field.kind, '1234.5')}"
             violations[row, name] = f"{_short(str(text))} is not a valid {field.kind}; {next(hints, example)}"
         low, high = field.valid

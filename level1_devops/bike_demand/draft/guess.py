@@ -4,7 +4,7 @@ import keyword
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import combinations
@@ -15,12 +15,13 @@ import pandas as pd
 from pydantic import BaseModel
 
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import MIN_TIME, is_plausible
+from bike_demand.core.problem import MIN_TIME, RESERVED_FIELDS, is_plausible
 from bike_demand.data.table import NUMBER_PATTERN
 from bike_demand.draft.cells import RawTable
 
 ColumnKind = Literal["boolean", "integer", "number", "category", "time", "text", "empty", "constant"]
 MAX_CATEGORIES = 50  # a column with more distinct texts is not categorical
+MAX_NUMBER = 1e300  # a column with larger numbers counts as text, because its ranges would overflow
 YES, NO = {"yes", "true", "y", "t", "1", "ja", "oui", "si"}, {"no", "false", "n", "f", "0", "nein", "non"}
 CADENCES = {"15min": 15, "30min": 30, "1h": 60, "1D": 1440}  # in minutes
 MIN_REGULAR_SHARE = 0.9  # share of the steps between rows that must match the cadence
@@ -40,7 +41,7 @@ _TIME_OF_DAY = r"(?P<h>\d{1,2})(?:[:.](?P<m>[0-5]\d))(?:[:.](?P<s>[0-5]\d))? ?(?
 # Common names of columns with the hour of the day.
 _HOUR = re.compile(r"(^|_)(hour|hr|hh|stunde|uhrzeit|heure|hora|ora|uur)($|_)")
 # Names that a field cannot have: Pydantic's, those of responses, and types used in the class body.
-_RESERVED_NAMES = {*dir(BaseModel), "id", "features", "bool", "int", "float", "str", "datetime"}
+_RESERVED_NAMES = {*dir(BaseModel), *RESERVED_FIELDS, "features", "bool", "int", "float", "str", "datetime"}
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,9 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
             known = ", ".join(list(cells.columns)[:30])
             option = option.replace("_", "-")
             raise UserError(f"--{option} {name}: no such column; the columns are {known}")
+    roles = [each for each in (given.label, given.time, given.time_of_day, given.key) if each is not None]
+    if len(set(roles)) < len(roles):
+        raise UserError("--label, --time, --time-of-day and --key: name a different column for each")
     names = to_identifiers(cells.columns)
     columns = {each: _column(each, names[each], cells[each], notes) for each in cells.columns}
     if renamed := [f"{name!r} to {each.name}" for name, each in columns.items() if each.name != name]:
@@ -128,8 +132,6 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
         ]
         when, clock = _with_time_of_day(when, others, given.time_of_day, notes)
     what, positive = _label(columns[given.label], notes)
-    if when.name == what.name:
-        raise UserError(f"--label {given.label}: it is the event time; name another column")
     kept = cells.index[what.values.notna() & when.values.notna()]
     if len(kept) < len(cells):
         notes.append(f"{len(cells) - len(kept)} rows without event time or label are left out")
@@ -151,9 +153,10 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
     return Draft(when, cadence, keys, tuple(inputs), what, positive, after, rows, given, notes)
 
 
-def to_identifiers(originals: Iterable[str]) -> dict[str, str]:
-    """Turn names into distinct valid Python identifiers."""
+def to_identifiers(originals: Collection[str]) -> dict[str, str]:
+    """Turn names into distinct valid Python identifiers, none of which is the name of another column."""
     found: dict[str, str] = {}
+    folded = [each.casefold() for each in originals]
     for original in originals:
         plain = unicodedata.normalize("NFKD", original.replace("%", " percent ").replace("ß", "ss"))
         name = re.sub(r"\W+", "_", plain.encode("ascii", "ignore").decode().lower()).strip("_") or "column"
@@ -162,7 +165,7 @@ def to_identifiers(originals: Iterable[str]) -> dict[str, str]:
         if keyword.iskeyword(name) or name in _RESERVED_NAMES:
             name += "_"
         base, number = name, 2
-        while name in found.values():
+        while name in found.values() or (name in folded and name != original.casefold()):
             name, number = f"{base}_{number}", number + 1
         found[original] = name
     return found
@@ -203,13 +206,12 @@ def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) 
 
 
 def _numbers(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
-    if present.str.fullmatch(NUMBER_PATTERN).all():
-        return present.astype("float64")
     points = present.str.replace(",", ".", regex=False)
-    if (present.str.count(",") <= 1).all() and points.str.fullmatch(NUMBER_PATTERN).all():
+    if not points.str.fullmatch(NUMBER_PATTERN).all() or points.astype("float64").abs().max() > MAX_NUMBER:
+        return None
+    if present.str.contains(",").any():
         notes.append(f"{original!r} has decimal commas")
-        return points.astype("float64")
-    return None
+    return points.astype("float64")
 
 
 def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
@@ -283,9 +285,12 @@ def _time(columns: Mapping[str, Column], given: str | None, label: str, notes: l
             f"event time: {found.original!r}"
             + (f" (guessed, also possible: {', '.join(rest)}; choose with --time)" if rest else "")
         )
-    outside = [each for each in found.values.dropna().iloc[[0, -1]] if not is_plausible(each)]
+    outside = [each for each in found.values.agg(["min", "max"]) if not is_plausible(each)]
     if outside:
-        raise UserError(f"{found.original}: {outside[0]} is not from {MIN_TIME:%Y-%m-%d} to ten years ahead")
+        raise UserError(
+            f"{found.original}: {outside[0]} is not from {MIN_TIME:%Y-%m-%d} to ten years ahead;"
+            " correct it, or leave unknown times empty"
+        )
     return found
 
 

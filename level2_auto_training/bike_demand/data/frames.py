@@ -56,16 +56,16 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
 
 
 def from_parquet(content: bytes) -> pd.DataFrame | None:
-    """Read rows written by `to_parquet`; None if the content is damaged or its columns were changed."""
+    """Read rows written by `to_parquet`; None if damaged. Raises ValueError if they have other fields."""
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError):
         return None
-    if not table.schema.equals(_schema(Row)) or not table.num_rows:
-        return None
+    if not table.schema.equals(_schema(Row)):
+        raise ValueError("its columns are not the fields in problem/schema.py")
     frame = _from_table(table)
     is_intact = frame[TIME].is_monotonic_increasing and not frame.duplicated([*ID_COLUMNS]).any()
-    return frame if is_intact else None
+    return frame if is_intact and len(frame) else None
 
 
 def to_frame(rows: Sequence[BaseModel], model: type[BaseModel] = Inputs) -> pd.DataFrame:
@@ -131,9 +131,7 @@ def row_ids(frame: pd.DataFrame) -> list[RowId]:
 
 def has_row_id(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
     """Whether each row is one of `rows`, given by event time and key."""
-    if not KEYS:
-        return frame[TIME].isin([moment for moment, _ in rows])
-    found = [each in rows for each in row_ids(frame)] if rows else False
+    found = pd.MultiIndex.from_arrays([frame[TIME], keys_of(frame)]).isin(list(rows)) if rows else False
     return pd.Series(found, index=frame.index, dtype=bool)
 
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import fsspec
 import tenacity
 
+from bike_demand.core.current import clock_time
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.data.month import month_start, next_month
 
@@ -19,10 +20,7 @@ FORMATS = (".csv", ".csv.gz", ".parquet")
 _MONTH_FILE = re.compile(r"(?:^|/)(\d{4}-\d{2})(\.csv|\.csv\.gz|\.parquet)$", re.IGNORECASE)
 # Keys of fsspec's file information that change with a file's content.
 _CHANGE_ATTRIBUTES = ("ETag", "Content-MD5", "Digest", "Last-Modified", "LastModified", "mtime", "ino")
-
-
-class _TransientError(Exception):
-    """A transient failure; its cause is the original exception."""
+_DEFINITE = (FileNotFoundError, NotADirectoryError)  # errors that a retry does not change
 
 
 @dataclass(frozen=True)
@@ -45,15 +43,15 @@ class Source:
     def __init__(self, address: str) -> None:
         self.address = address
         try:
+            options, self._external_errors = _driver(address)
             # A new instance each time: fsspec caches instances, and with them listings and credentials.
-            self._files, self._root = fsspec.url_to_fs(address, skip_instance_cache=True, **_options(address))
+            self._files, self._root = fsspec.url_to_fs(address, skip_instance_cache=True, **options)
         except (ValueError, ImportError, OSError) as error:
             raise UserError(
                 f"{address}: this address cannot be read ({error}); give a folder, http(s):// or s3://"
             ) from None
         self._is_web = address.startswith(("http://", "https://"))
         self._is_local = "file" in self._files.protocol
-        self._external_errors = _external_errors(address)
 
     def list_months(self, first_month: str) -> list[PublishedMonth]:
         """The published months, ascending and without gaps.
@@ -86,7 +84,7 @@ class Source:
         def read_all() -> bytes:
             content: bytes = self._files.cat_file(published.address)
             if published.size is not None and len(content) != published.size:
-                raise _TransientError from EOFError(
+                raise OSError(
                     f"received {len(content)} of {published.size} bytes (connection cut, or file changed)"
                 )
             return content
@@ -112,7 +110,7 @@ class Source:
         except self._external_errors as error:
             if self._is_web and getattr(error, "status", 500) < 500:
                 return []  # listing is forbidden, but the files may be readable
-            raise _TransientError from error
+            raise
 
     def _find_month(self, month: str, suffix: str) -> PublishedMonth | None:
         name = month + suffix
@@ -128,7 +126,7 @@ class Source:
             except FileNotFoundError as error:
                 # fsspec raises this for any HTTP error; only statuses like 404 mean a missing file.
                 if error.__cause__ is not None and getattr(error.__cause__, "status", 500) >= 500:
-                    raise _TransientError from error.__cause__
+                    raise error.__cause__ from None
                 return None
             return info
 
@@ -145,7 +143,8 @@ class Source:
     def _probe_months(self, first_month: str) -> list[PublishedMonth | None]:
         found: list[PublishedMonth | None] = []
         month, missing, formats = first_month, 0, list(FORMATS)
-        while missing < MAX_MISSING_MONTHS:
+        # Some servers respond to any address, for example with a log-in page.
+        while missing < MAX_MISSING_MONTHS and month_start(month) <= clock_time():
             published = next(filter(None, (self._find_month(month, each) for each in formats)), None)
             if published is not None and len(formats) > 1:  # assume the same format for the others
                 formats = [published.name.removeprefix(month)]
@@ -156,51 +155,37 @@ class Source:
 
     def _with_retries(self, operation: Callable[[], T]) -> T:
         """Run `operation`, at most three times if it fails in a way that may be transient."""
-
-        def call() -> T:
-            try:
-                return operation()
-            except (FileNotFoundError, NotADirectoryError):
-                raise
-            except self._external_errors as error:
-                raise _TransientError from error
-
         retries = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(1 if self._is_local else 3),
             wait=tenacity.wait_exponential_jitter(multiplier=0.2, max=2),
-            retry=tenacity.retry_if_exception_type(_TransientError),
+            retry=tenacity.retry_if_exception_type(self._external_errors)
+            & tenacity.retry_if_not_exception_type(_DEFINITE),
             reraise=True,
         )
         try:
-            return retries(call)
-        except _TransientError as error:
-            cause = error.__cause__
-            message = " ".join(str(cause).split()) or type(cause).__name__
+            return retries(operation)
+        except _DEFINITE:
+            raise
+        except self._external_errors as error:
+            message = " ".join(str(error).split()) or type(error).__name__
             raise UnreachableError(
                 f"{self.address}: cannot be read ({message}); check the address, then try again"
             ) from None
 
 
-def _options(address: str) -> dict[str, Any]:
-    """Time-outs short enough that a dead address is reported while the user is still waiting."""
+def _driver(address: str) -> tuple[dict[str, Any], tuple[type[Exception], ...]]:
+    """The options of an address's driver, and its exceptions that may be transient or external.
+
+    Its time-outs are so short that a dead address is reported while the user is still waiting.
+    """
     if address.startswith(("http://", "https://")):
         import aiohttp
 
-        return {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=60, connect=5, sock_read=20)}}
+        timeout = aiohttp.ClientTimeout(total=60, connect=5, sock_read=20)
+        return {"client_kwargs": {"timeout": timeout}}, (OSError, aiohttp.ClientError)
     if address.startswith("s3://"):
+        import botocore.exceptions as errors
+
         config = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 1}}
-        return {"config_kwargs": config}
-    return {}
-
-
-def _external_errors(address: str) -> tuple[type[Exception], ...]:
-    """The exceptions of an address's driver that may be transient or external, such as time-outs."""
-    if address.startswith(("http://", "https://")):
-        import aiohttp
-
-        return (OSError, aiohttp.ClientError)
-    if address.startswith("s3://"):
-        import botocore.exceptions
-
-        return (OSError, botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
-    return (OSError,)
+        return {"config_kwargs": config}, (OSError, errors.BotoCoreError, errors.ClientError)
+    return {}, (OSError,)

@@ -37,7 +37,7 @@ def read_raw_table(file: Path) -> RawTable:
     else:
         reject_other_formats(content, str(file))
         cells = _read_csv(content, file, notes)
-    if repeated := cells.columns[cells.columns.duplicated()].tolist():
+    if repeated := cells.columns[cells.columns.str.casefold().duplicated()].tolist():
         raise UserError(f"{file}: two columns are called {repeated[0]!r}; rename one of them")
     if len(cells.columns) < 2:
         raise UserError(f"{file}: only one column; a label and at least one input are needed")
@@ -50,16 +50,12 @@ def read_raw_table(file: Path) -> RawTable:
 
 def _read_bytes(file: Path) -> bytes:
     with file.open("rb") as opened:
-        if opened.read(2) != b"\x1f\x8b":
-            opened.seek(0)
-            content = opened.read(MAX_BYTES + 1)
-        else:
-            opened.seek(0)
-            try:
-                with gzip.open(opened) as inside:
-                    content = inside.read(MAX_BYTES + 1)
-            except (OSError, EOFError, zlib.error):
-                raise UserError(f"{file}: the compressed file is damaged or cut off") from None
+        is_gzip = opened.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(file) if is_gzip else file.open("rb") as inside:
+            content = inside.read(MAX_BYTES + 1)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        raise UserError(f"{file}: the compressed file is damaged or cut off") from None
     if len(content) > MAX_BYTES:
         raise UserError(
             f"{file}: more than {MAX_BYTES >> 20} MiB; draft from some of the rows, then add months"
@@ -73,15 +69,18 @@ def _read_csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
         notes.append("not UTF-8: read as Windows-1252")
-    first = text.lstrip().partition("\n")[0]
-    if not first:
+    text = text.lstrip("\r\n ")
+    if not text:
         raise UserError(f"{file}: not a table; give CSV or Parquet")
-    separator = max(SEPARATORS, key=first.count)
-    if separator != ",":
-        notes.append(f"columns are separated by {separator!r}")
-    header = [name.strip() for name in next(csv.reader([first], delimiter=separator))]
-    header = [name or f"column {number}" for number, name in enumerate(header, 1)]
     try:
+        # A quoted name may contain separators and line breaks.
+        headers = {
+            each: next(csv.reader(io.StringIO(text), delimiter=each, skipinitialspace=True))
+            for each in SEPARATORS
+        }
+        separator = max(SEPARATORS, key=lambda each: len(headers[each]))
+        names = [" ".join(name.split()) for name in headers[separator]]
+        header = [name or f"column {number}" for number, name in enumerate(names, 1)]
         cells = pd.read_csv(
             io.StringIO(text),
             sep=separator,
@@ -92,7 +91,9 @@ def _read_csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
             keep_default_na=False,
             skipinitialspace=True,
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+    except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         message = re.sub(r"\s+", " ", str(error))
         raise UserError(f"{file}: not a table ({message}); give CSV or Parquet") from None
+    if separator != ",":
+        notes.append(f"columns are separated by {separator!r}")
     return cells.fillna("").set_axis(header, axis=1)

@@ -48,7 +48,7 @@ def convert(pipeline: Pipeline) -> onnx.ModelProto:
         )
     except Exception as error:  # skl2onnx's errors have no other common class
         steps = ", ".join(type(step).__name__ for _, step in pipeline.steps)
-        reason = str(error).strip().splitlines()[0]
+        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         raise UserError(f"the model ({steps}) cannot be exported: {reason}; nothing was written") from None
     return model
 
@@ -91,7 +91,7 @@ def single_output(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelProto
     if is_classifier(pipeline):
         graph.initializer.append(helper.make_tensor("second_class", onnx.TensorProto.INT64, [1], [1]))
         output = helper.make_node("Gather", [graph.output[1].name, "second_class"], [OUTPUT_NAME], axis=1)
-    elif getattr(pipeline.steps[-1][1], "loss", None) == "poisson":  # skl2onnx omits exp
+    elif getattr(pipeline.steps[-1][1], "loss", None) in ("poisson", "gamma"):  # skl2onnx omits exp
         output = helper.make_node("Exp", [graph.output[0].name], [OUTPUT_NAME], name="inverse_link")
     else:
         output = helper.make_node("Identity", [graph.output[0].name], [OUTPUT_NAME])

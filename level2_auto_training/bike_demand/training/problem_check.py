@@ -32,7 +32,8 @@ from bike_demand.data.model_inputs import FEATURES, TEXT_FEATURES
 from bike_demand.training.export import check_parity, to_onnx
 from bike_demand.training.train import fit, predict
 
-MAX_ROWS = 1000  # the newest rows, used for fitting
+MAX_ROWS = 1000  # drawn from the newest rows, for fitting
+MAX_TEST_ROWS = 1000  # the service's limit for one request
 
 
 def check(newest_rows: pd.DataFrame, settings: TrainingSettings) -> list[tuple[str, str]]:
@@ -40,9 +41,11 @@ def check(newest_rows: pd.DataFrame, settings: TrainingSettings) -> list[tuple[s
 
     Raises UserError, which names the part of the problem, at the first violation.
     """
-    rows = with_label(newest_rows)[-MAX_ROWS:]
+    rows = with_label(newest_rows)
     if rows.empty:
         raise UserError("none of the newest rows has a label yet; ingest more months")
+    # At random: with many keys, the newest rows would all be of the same time.
+    rows = rows.sample(min(len(rows), MAX_ROWS), random_state=0).sort_index()
     checks: dict[str, Callable[[pd.DataFrame, TrainingSettings], str]] = {
         "fields": _fields,
         "label": _label,
@@ -57,7 +60,9 @@ def check(newest_rows: pd.DataFrame, settings: TrainingSettings) -> list[tuple[s
     for name, each in checks.items():
         try:
             found.append((name, each(rows, settings)))
-        except (KeyError, TypeError, ValueError) as error:  # raised by the problem's own code
+        except UserError:
+            raise
+        except Exception as error:  # the problem's own code may raise anything
             raise UserError(f"problem: {name}: {error!r}") from None
     return found
 
@@ -113,7 +118,7 @@ def _loss(rows: pd.DataFrame, _settings: TrainingSettings) -> str:
 
 
 def _model(rows: pd.DataFrame, settings: TrainingSettings) -> str:
-    # With many rows a day, MAX_ROWS may span fewer days than are held out.
+    # The newest months may span fewer days than are held out.
     cut = max(period_end(rows) - timedelta(days=settings.holdout_days), rows[TIME].iloc[len(rows) * 3 // 4])
     is_past = rows[TIME] < cut
     past, unseen = rows[is_past], rows[~is_past]
@@ -143,6 +148,8 @@ def _slices(rows: pd.DataFrame, _settings: TrainingSettings) -> str:
 def _behavior(_rows: pd.DataFrame, _settings: TrainingSettings) -> str:
     for test in PROBLEM.behavior_tests:
         rows = _validate_all("behavior_tests", Inputs, list(test.rows()))
+        if len(rows) > MAX_TEST_ROWS:
+            raise UserError(f"problem: behavior_tests: {test.sentence!r} has more than {MAX_TEST_ROWS} rows")
         if not some_prediction_fails(test, PROBLEM.prediction_range, len(rows)):
             raise UserError(f"problem: behavior_tests: {test.sentence!r} never fails, whatever is predicted")
     return f"{len(PROBLEM.behavior_tests)}; each can fail"

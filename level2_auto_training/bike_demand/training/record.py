@@ -1,15 +1,14 @@
 """Logs and registers a finished pipeline run: parameters, metrics, data, code and models."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.current import PROBLEM, loss_with_unit
+from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import PARAMS, RUN, Settings
 from bike_demand.store.tracking import Dataset, Logged, Tracking
 from bike_demand.training.evaluate import beats_mean
@@ -96,12 +95,12 @@ def record(
             **registered,
         )
 
-    with _files(revision) as files:
-        logged = holdout = log(HOLDOUT, files)
-        if passed:
-            # No rows are left to evaluate a refit on, so its metrics are those of its holdout model.
-            of_version = {"data": data_digest(), "holdout_error": f"{metrics['holdout_error']:.2f}"}
-            logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
+    files = _files(revision)
+    logged = holdout = log(HOLDOUT, files)
+    if passed:
+        # No rows are left to evaluate a refit on, so its metrics are those of its holdout model.
+        of_version = {"data": data_digest(), "holdout_error": f"{metrics['holdout_error']:.2f}"}
+        logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
     return TrainingResult(
         logged.run_id, holdout.run_id, logged.version, metrics["holdout_error"], report[REFIT]["rows"]
     )
@@ -119,16 +118,13 @@ def _description(period: dict[str, Any], holdout_error: float, tags: dict[str, s
     )
 
 
-@contextmanager
-def _files(revision: Revision | None) -> Iterator[list[Path]]:
+def _files(revision: Revision | None) -> list[Path]:
     """The files that each run keeps: what is needed to reproduce and evaluate it."""
     kept = [LOCK, PARAMS, Path("requirements.lock"), *(RUN / name for name in OUTPUTS)]
-    with TemporaryDirectory() as scratch:
-        if revision is not None and revision.patch:
-            patch = Path(scratch) / PATCH
-            patch.write_bytes(revision.patch)
-            kept.append(patch)
-        yield kept
+    if revision is not None and revision.patch:
+        write_atomically(RUN / PATCH, revision.patch)
+        kept.append(RUN / PATCH)
+    return kept
 
 
 def _params(settings: Settings) -> dict[str, Any]:

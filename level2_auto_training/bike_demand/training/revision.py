@@ -37,14 +37,16 @@ def current_revision() -> Revision | None:
         raise
     if not _git("ls-tree", "-r", "--name-only", "HEAD", "--", CODE[0]):
         return None  # the folder lies in a repository that does not track it
-    if not _git("status", "--porcelain", "--", *CODE):
+    # Neither command may depend on the user's git settings, like `diff.noprefix`.
+    if not _git("status", "--porcelain", "--untracked-files=all", "--", *CODE):
         return Revision(commit, b"")
     with tempfile.TemporaryDirectory() as scratch:
         # With a separate index, so that the patch includes new files and nothing gets staged.
         index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
         _git("read-tree", "HEAD", environment=index)
         _git("add", "--all", "--", *(name for name in CODE if Path(name).exists()), environment=index)
-        patch = _git("diff", "--cached", "--binary", "--relative", "HEAD", "--", environment=index)
+        options = ("--cached", "--patch", "--binary", "--no-ext-diff", "--relative")
+        patch = _git("diff-index", *options, "HEAD", "--", environment=index)
     return Revision(commit, patch)
 
 

@@ -32,15 +32,17 @@ def _load_problem() -> Problem:
         found = importlib.import_module(name).PROBLEM
     except UserError:
         raise
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise UserError(f"problem {name}: {error}; name a package that defines PROBLEM") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or error.title
         raise UserError(f"problem: {where}: {first['msg']}") from None
     except Exception as error:  # the problem's own code may raise anything
         message = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"problem {name}: {message}") from error
+        missing = getattr(error, "name", None)  # of a module or an attribute
+        remedy = missing == "PROBLEM" or f"{name}.".startswith(f"{missing}.")
+        raise UserError(
+            f"problem {name}: {message}{'; name a package that defines PROBLEM' if remedy else ''}"
+        ) from error
     if not isinstance(found, Problem):
         raise UserError(f"problem {name}: PROBLEM is a {type(found).__name__}, not a Problem")
     return found
@@ -50,7 +52,7 @@ def _problem_from_params() -> str | None:
     """Read `problem` from params.yaml ahead of the other settings, whose defaults depend on the problem."""
     try:
         given = yaml.load(Path("params.yaml").read_bytes(), Loader=yaml.CSafeLoader)
-    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+    except (OSError, yaml.YAMLError, ValueError):
         return None  # reported when the settings are read
     name = given.get("problem") if isinstance(given, dict) else None
     return name if isinstance(name, str) else None

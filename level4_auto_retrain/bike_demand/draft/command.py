@@ -1,6 +1,7 @@
 """`problem draft`: replaces the project's problem, feed and settings by a draft for a user's own table."""
 
-import functools
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
+from bike_demand.core.current import PROBLEM_VARIABLE
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import replace_folder, write_atomically
 from bike_demand.core.problem import parse_duration
+from bike_demand.core.settings import TrainingSettings
 from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
 from bike_demand.draft.guess import Column, ColumnChoices, Draft, guess, months_of
@@ -39,9 +43,9 @@ def draft(
 ) -> None:
     """Draft a problem from a table and install it. Raises UserError, and then nothing has changed.
 
-    Everything is prepared aside first. The replaced problem, tests and months are kept in a new folder in
-    BACKUPS. With `has_monitoring`, predictions are compared with outcomes, so that the event time and the
-    label delay must be given, not guessed.
+    Everything is prepared and loaded aside first. The replaced problem, tests, months and params.yaml are
+    kept in a new folder in BACKUPS. With `has_monitoring`, predictions are compared with outcomes, so that
+    the event time and the label delay must be given, not guessed.
     """
     if has_monitoring and (given.time is None or given.delay is None):
         raise UserError(
@@ -66,15 +70,18 @@ def draft(
     if len(found.rows) < MIN_ROWS:
         raise UserError(f"{file}: {len(found.rows)} rows have a label, at least {MIN_ROWS} are needed")
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
-        code, months = Path(scratch, "problem"), Path(scratch, "feed")
+        code, months = Path(scratch, package.name, "problem"), Path(scratch, "feed")
+        shutil.copytree(package, code.parent, ignore=shutil.ignore_patterns("problem", "__pycache__"))
         code.mkdir()
         months.mkdir()
         write_code(found, _title(file), code)
         _format(code, root)
+        _require_loadable(code.parent)
         _write_feed(found, months)
         text = _settings(found, params.read_text(encoding="utf-8"))
         report(_summary(found, sorted(months.iterdir())))
-        before = _install_draft(root, package / "problem", code, root / feed, months)
+        before = _install_draft(root, package / "problem", code, root / Path(feed).expanduser(), months)
+        shutil.copy(params, before)
         write_atomically(params, text.encode())
     report(f"The previous problem is in {before.relative_to(root)}. Next:")
     for command in ("problem check", "ingest", "train"):
@@ -88,20 +95,26 @@ def _title(file: Path) -> str:
 def _format(code: Path, root: Path) -> None:
     """Format the code like the rest of the project. Raises UserError if that fails."""
     for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):
-        command = [
-            sys.executable,
-            "-m",
-            "ruff",
-            *arguments,
-            "--no-cache",
-            "--config",
-            "pyproject.toml",
-            str(code),
-        ]
+        command = [sys.executable, "-m", "ruff", *arguments, "--no-cache", str(code)]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         if done.returncode:
             message = " ".join((done.stderr or done.stdout).split())[-200:]
             raise UserError(f"ruff cannot format the draft ({message}); install requirements.lock")
+
+
+def _require_loadable(package: Path) -> None:
+    """Raises UserError if the package cannot be imported with the drafted problem in it."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {package.name}.data.model_inputs"],
+        cwd=package.parent,
+        env=os.environ | {PROBLEM_VARIABLE: "", "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason"])[-1].removeprefix("error: ")
+        raise UserError(f"the draft cannot be loaded ({reason}); rename that column, or leave it out")
 
 
 def _write_feed(found: Draft, folder: Path) -> None:
@@ -133,27 +146,32 @@ def _settings(found: Draft, text: str) -> str:
     """The text of params.yaml, with settings adapted to the data."""
     times = found.rows[found.time.name]
     holdout_span = times.max() - times.iloc[-max(1, int(MIN_HOLDOUT_SHARE * len(times)))]
-    changes = {
-        "half_life_days": "null",
-        "min_rows": str(min(500, len(times) // 2)),
-        "holdout_days": str(max(7, -(-holdout_span // timedelta(days=1)) + 1)),
+    changes: dict[str, Any] = {
+        "half_life_days": None,
+        "min_rows": min(500, len(times) // 2),
+        "holdout_days": max(7, -(-holdout_span // timedelta(days=1)) + 1),
     }
-    if found.is_classification:
-        # The limit of the evaluation gate, ignored in a project without one: a Brier score is rarely far
-        # below that of the constant mean.
-        changes["worst_ratio"] = "1.0"
-
-    def with_training(section: re.Match[str]) -> str:
-        return functools.reduce(lambda made, change: _set_value(made, *change), changes.items(), section[0])
-
-    text = _set_value(text, "first_month", f'"{times.min():%Y-%m}"')
+    if found.is_classification and "worst_ratio" in TrainingSettings.model_fields:
+        # The limit of the evaluation gate: a Brier score is rarely far below that of the constant mean.
+        changes["worst_ratio"] = 1.0
+    text = _set_value(text, "first_month", f"{times.min():%Y-%m}")
     # Limited to one section, because other sections have keys with the same names.
-    return re.sub(r"(?ms)^training:\n.*?(?=^[^\s#]|\Z)", with_training, text)
+    block = re.search(r"(?m)^training:[ \t]*(?:#.*)?\n(?:(?:\n|#.*\n)*[ \t]+.*(?:\n|\Z))*", text)
+    if block is None:  # left out, or in one line
+        given = (yaml.safe_load(text) or {}).get("training") or {}
+        section = yaml.safe_dump({"training": given | changes}, sort_keys=False)
+        return re.sub(r"(?m)^training:.*\n?", "", text) + f"\n{section}"
+    section, keys = block[0], re.search(r"(?m)^[ \t]+(?=[^\s#])", block[0])
+    for key, value in changes.items():
+        section = _set_value(section, key, value, keys[0] if keys else "  ")
+    return text.replace(block[0], section)
 
 
-def _set_value(text: str, key: str, value: str) -> str:
-    """The YAML text with a new value for a key; its comment is kept."""
-    return re.sub(rf"(?m)^(\s*{key}: )[^#\n]*?(\s*(?:#.*)?)$", rf"\g<1>{value}\g<2>", text)
+def _set_value(text: str, key: str, value: Any, indent: str = "") -> str:
+    """The YAML text with a new value for a key, added at the end if it was left out. Comments are kept."""
+    line = f"{indent}{key}: {json.dumps(value)}"
+    text, found = re.subn(rf"(?m)^{indent}{key}:[^#\n]*?([ \t]*(?:#.*)?)$", rf"{line}\g<1>", text)
+    return text if found else text.rstrip("\n") + f"\n{line}\n"
 
 
 def _summary(found: Draft, months: list[Path]) -> str:
@@ -186,12 +204,12 @@ def _install_draft(root: Path, problem: Path, code: Path, feed: Path, months: Pa
     (before / "feed").mkdir()
     for test in (root / "tests" / "problem").glob("*.py"):
         if test.name not in GENERIC_TESTS:
-            test.rename(before / test.name)
+            shutil.move(test, before / test.name)
     feed.mkdir(parents=True, exist_ok=True)
     for month in feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].*"):
-        month.rename(before / "feed" / month.name)
+        shutil.move(month, before / "feed" / month.name)  # maybe on another disk
     for month in months.iterdir():
-        month.rename(feed / month.name)
+        shutil.move(month, feed / month.name)
     new = code.rename(problem.with_name(".problem.new"))
     replace_folder(new, problem)
     return before

@@ -1,9 +1,8 @@
 """One training: from the ingested rows to a fitted model and its error on a holdout."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,10 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Array, Floats
 from bike_demand.core.settings import TrainingSettings
 from bike_demand.data.frames import features_of, mean_loss, period_end
+
+# Limits compiled OpenMP code to one thread inside the block: at this size more threads save nothing, and on
+# a busy machine thread contention can make training 100 times slower.
+one_thread = partial(threadpool_limits, 1, user_api="openmp")
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> 
         with one_thread():
             return pipeline.fit(features_of(rows), targets(rows), **fit_params)
     except (TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         raise UserError(f"problem: build_model: the model cannot be fitted: {reason}") from None
 
 
@@ -88,14 +91,3 @@ def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:
     with one_thread():
         found = pipeline.predict_proba(X)[:, 1] if is_classifier(pipeline) else pipeline.predict(X)
         return np.asarray(found, dtype=np.float64)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit compiled OpenMP code to one thread inside the block.
-
-    At this size more threads save nothing, and on a busy machine thread contention can make training 100
-    times slower.
-    """
-    with threadpool_limits(1, user_api="openmp"):
-        yield

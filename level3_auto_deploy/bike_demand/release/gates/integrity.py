@@ -7,19 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from bike_demand.core.current import MAX_PREDICTION, MIN_PREDICTION, PROBLEM
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.settings import Settings
 from bike_demand.data.model_inputs import ALL_FEATURES, feature_specs
-from bike_demand.handoff import ALL_FILES, OUTPUT_NAME, FeatureSpec, OutputSpec, read_handoff, read_unchecked
+from bike_demand.handoff import ALL_FILES, OUTPUT, FeatureSpec, OutputSpec, read_handoff, read_unchecked
 from bike_demand.serving.onnx_model import GOLDEN_TOLERANCE, check_golden_rows, load_model
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 RETRAIN = "train with newer data or other parameters"
-# As documented by the service.
-OUTPUT = OutputSpec(
-    name=OUTPUT_NAME, type="float32", unit=PROBLEM.unit, min=MIN_PREDICTION, max=MAX_PREDICTION
-)
 
 
 @dataclass(frozen=True)
