@@ -55,7 +55,13 @@ def environment_path() -> Path:
 
 def _is_complete(venv: Path) -> bool:
     stamp = _stamp(venv)
-    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _digest(LOCK)
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _digest(LOCK) and _is_in_place(venv)
+
+
+def _is_in_place(venv: Path) -> bool:
+    """Whether it was made there: the scripts of one that was moved or copied name another Python."""
+    about = venv / "pyvenv.cfg"  # with the command that made it
+    return about.is_file() and f" {venv}\n".casefold() in about.read_text(encoding="utf-8").casefold()
 
 
 def _running_in_it() -> bool:
@@ -89,14 +95,14 @@ def _set_up() -> None:
     """
     venv = environment_path()
     with _one_at_a_time(venv.with_name(".venv.lock")):
-        if _is_complete(venv) and _works(_python(venv)):
+        if _is_complete(venv) and _works(venv):
             return
         stamp = _stamp(venv)
         stamp.unlink(missing_ok=True)
         number = len(locks.entries(LOCK.read_text(encoding="utf-8")))
         _say(f"Setting up .venv with {number} packages (once; one to two minutes) ...")
         start = time.monotonic()
-        if not _works(_python(venv)):
+        if not _works(venv):
             _make_venv(venv)
         _install(venv)
         stamp.write_text(_digest(LOCK), encoding="utf-8")
@@ -217,8 +223,9 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
         connection.close()
 
 
-def _works(python: Path) -> bool:
-    if not python.exists():
+def _works(venv: Path) -> bool:
+    python = _python(venv)
+    if not (python.exists() and _is_in_place(venv)):
         return False
     check = "import sys, pip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))"
     return subprocess.run([str(python), "-c", check], capture_output=True, check=False).returncode == 0

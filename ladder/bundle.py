@@ -3,6 +3,7 @@
 The packages are in `wheels/`, which the set-up prefers to any index (ladder/bootstrap.py).
 """
 
+import platform
 import re
 import subprocess
 import sys
@@ -18,30 +19,18 @@ from ladder import PACKAGED_FILES, ROOT, UserError, git
 from ladder.locks import entries
 
 GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)  # minor versions that wheels are built for; 2.34 is from 2021
-# What markers and tags of wheels call the systems.
+MARKERS = ("os_name", "sys_platform", "platform_system", "platform_machine")
+# Their values for each system, and its tags of wheels.
 SYSTEMS: Mapping[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "linux": (
-        {
-            "os_name": "posix",
-            "sys_platform": "linux",
-            "platform_system": "Linux",
-            "platform_machine": "x86_64",
-        },
+        dict(zip(MARKERS, ("posix", "linux", "Linux", "x86_64"), strict=True)),
         ("linux_x86_64", "manylinux2014_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in GLIBC)),
     ),
     "macos": (
-        {
-            "os_name": "posix",
-            "sys_platform": "darwin",
-            "platform_system": "Darwin",
-            "platform_machine": "arm64",
-        },
+        dict(zip(MARKERS, ("posix", "darwin", "Darwin", "arm64"), strict=True)),
         ("macosx_14_0_arm64", "macosx_14_0_universal2"),
     ),
-    "windows": (
-        {"os_name": "nt", "sys_platform": "win32", "platform_system": "Windows", "platform_machine": "AMD64"},
-        ("win_amd64",),
-    ),
+    "windows": (dict(zip(MARKERS, ("nt", "win32", "Windows", "AMD64"), strict=True)), ("win_amd64",)),
 }
 PYTHONS = ("3.11", "3.12", "3.13")
 # Of a version of Python: some packages are locked differently for the newest and the first.
@@ -80,7 +69,11 @@ def targets(systems: Sequence[str] = (), pythons: Sequence[str] = ()) -> tuple[T
     """
     if unknown := {*systems, *pythons} - {*SYSTEMS, *PYTHONS}:
         raise UserError(f"unknown {min(unknown)}: choose from {', '.join((*SYSTEMS, *PYTHONS))}")
-    own = [name for name, (where, _) in SYSTEMS.items() if where["sys_platform"] == sys.platform]
+    here = {"sys_platform": sys.platform, "platform_machine": platform.machine()}
+    own = [name for name, (where, _) in SYSTEMS.items() if here.items() <= where.items()]
+    if not (systems or own):
+        known = " or ".join(f"{name} ({where['platform_machine']})" for name, (where, _) in SYSTEMS.items())
+        raise UserError(f"laptops like this one ({' '.join(here.values())}) cannot be served: --for {known}")
     versions = pythons or [f"{sys.version_info[0]}.{sys.version_info[1]}"]
     return tuple(Target(system, python) for system in systems or own for python in versions)
 

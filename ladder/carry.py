@@ -3,8 +3,8 @@
 `python -m ladder.carry` writes the list to docs/carry-over.yaml; a test compares it with the files.
 """
 
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import yaml
 
@@ -12,6 +12,7 @@ from ladder import ROOT
 from ladder.levels import Level, levels
 from ladder.workcopy import own_files
 
+Kind = Literal["new", "changed", "gone", "carried"]
 LIST = ROOT / "docs" / "carry-over.yaml"
 HEAD = """\
 # Files that a level adds, changes or drops; all others are byte-identical in both levels of the pair.
@@ -19,40 +20,29 @@ HEAD = """\
 """
 
 
-@dataclass(frozen=True)
-class LevelDifference:
-    """Files of the upper of two levels, by change; `gone` are those of the lower level only."""
-
-    new: tuple[str, ...]
-    changed: tuple[str, ...]
-    carried: tuple[str, ...]
-    gone: tuple[str, ...]
-
-
-def compare_levels(lower: Level, upper: Level) -> LevelDifference:
-    """Compare two levels file by file; a carried file is byte-identical in both."""
-    before = {path.as_posix() for path in own_files(lower.folder)}
-    after = {path.as_posix() for path in own_files(upper.folder)}
-    both = sorted(before & after)
+def compare_levels(lower: Level, upper: Level) -> dict[Kind, list[str]]:
+    """The files of two levels by change: `gone` are those of the lower only, carried ones byte-identical."""
+    before, after = ({path.as_posix() for path in own_files(each.folder)} for each in (lower, upper))
+    both = before & after
     same = {name for name in both if (lower.folder / name).read_bytes() == (upper.folder / name).read_bytes()}
-    return LevelDifference(
-        new=tuple(sorted(after - before)),
-        changed=tuple(name for name in both if name not in same),
-        carried=tuple(name for name in both if name in same),
-        gone=tuple(sorted(before - after)),
-    )
+    return {
+        "new": sorted(after - before),
+        "changed": sorted(both - same),
+        "gone": sorted(before - after),
+        "carried": sorted(same),
+    }
 
 
-def differences() -> dict[str, LevelDifference]:
+def differences() -> dict[str, dict[Kind, list[str]]]:
     """Each pair of neighbouring levels that are projects, as `1-2`. Level 0 has nothing to carry over."""
     projects = [level for level in levels() if level.number > 0]
     return {f"{a.number}-{b.number}": compare_levels(a, b) for a, b in pairwise(projects)}
 
 
-def as_written(found: dict[str, LevelDifference]) -> dict[str, dict[str, list[str]]]:
+def as_written(found: dict[str, dict[Kind, list[str]]]) -> dict[str, dict[str, list[str]]]:
     """The content of the list: all but the carried files, which are the rest."""
     return {
-        pair: {"new": list(each.new), "changed": list(each.changed), "gone": list(each.gone)}
+        pair: {kind: names for kind, names in each.items() if kind != "carried"}
         for pair, each in found.items()
     }
 

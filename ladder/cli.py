@@ -1,9 +1,12 @@
 """The command line of the tool: one thin function per command."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -22,7 +25,7 @@ app = typer.Typer(
 )
 app.add_typer(feed.app, name="feed", help="The operator's feed: simulate, import, fetch or publish it.")
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 
 LevelNumber = Annotated[int, typer.Argument(metavar="LEVEL", min=0, max=4, help="0 to 4")]
 
@@ -393,6 +396,11 @@ def test(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status. User errors are one line on stderr, status 1 (usage: 2)."""
+    for stream in (sys.stdout, sys.stderr):  # on Windows a pipe or file has the system's old encoding
+        if isinstance(stream, TextIOWrapper) and not stream.isatty():
+            stream.reconfigure(encoding="utf-8", errors="replace")
+    if threading.current_thread() is threading.main_thread():  # by an exception, so that services are stopped
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         status = typer.main.get_command(app)(
             args=list(sys.argv[1:] if argv is None else argv), prog_name="ladder", standalone_mode=False

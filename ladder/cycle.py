@@ -1,8 +1,6 @@
 """`ladder run`: one level's life cycle step by step, in a working copy."""
 
-import contextlib
 import json
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from ladder.levels import Level, level
 from ladder.output import print_line
 from ladder.service import Service
 from ladder.session import FOR_MACHINES, Session, describe, release_first_champion, set_up, show
-from ladder.steps import environment, run_in_process, run_step
+from ladder.steps import enter, environment, run_in_process, run_step
 from ladder.world.feedfile import INPUTS
 
 MAX_DAYS = 21  # the A/B test and the watch have ended by then
@@ -67,9 +65,9 @@ def _days_that_follow(session: Session, service: Service, console: Console) -> d
 
     Returns the day on which the live version changed, or the last one.
     """
-    sys.path.insert(0, str(session.folder))
+    enter(session.folder)
     console.print("\nThe days that follow: a request for each hour, then the outcomes of the day.")
-    with service.client() as client, contextlib.chdir(session.folder):
+    with service.client() as client:
         before = client.get("/model").json()["version"]
         today = session.today
         for _ in range(MAX_DAYS):

@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ladder import ROOT, UserError, carry, practices
+from ladder import ROOT, UserError, practices
+from ladder.carry import Kind, compare_levels
 from ladder.levels import Level, level
 from ladder.locks import entries
 from ladder.practices import Row
 from ladder.source import read
 
-Kind = Literal["new", "changed", "gone", "carried"]
 KINDS: tuple[Kind, ...] = ("new", "changed", "gone", "carried")
 WORDS: Mapping[Kind, str] = {"new": "new", "changed": "changed", "gone": "gone", "carried": "carried over"}
 MARKS: Mapping[Kind, str] = {"new": "+", "changed": "~", "gone": "-", "carried": "="}
@@ -71,17 +70,13 @@ class File:
 
 
 @dataclass(frozen=True)
-class Part:
-    """The files that serve one practice, and what the second level shows of it."""
+class _Files:
+    """Some files of two levels."""
 
-    id: str
-    title: str
-    says: str
-    rows: tuple[Row, ...]
     files: tuple[File, ...]
 
     def of(self, *kinds: Kind) -> tuple[File, ...]:
-        """Its files of these kinds."""
+        """Those of these kinds."""
         return tuple(each for each in self.files if each.kind in kinds)
 
     @property
@@ -91,16 +86,21 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Part(_Files):
+    """The files that serve one practice, and what the second level shows of it."""
+
+    id: str
+    title: str
+    says: str
+    rows: tuple[Row, ...] = ()
+
+
+@dataclass(frozen=True)
+class Difference(_Files):
     """What the second level has, and has not, compared with the first."""
 
     first: Level
     second: Level
-    files: tuple[File, ...]
-
-    def of(self, kind: Kind) -> tuple[File, ...]:
-        """The files of that kind."""
-        return tuple(each for each in self.files if each.kind == kind)
 
     def counts(self) -> str:
         """The number of files of each kind, in words."""
@@ -116,9 +116,9 @@ class Difference:
             files = tuple(each for each in self.files if practices.practice_of(each.name) == practice)
             at = practice.levels.get(self.second.number)
             rows = tuple(practices.row(each) for each in at.rows) if at else ()
-            found.append(Part(practice.id, practice.title, at.says if at else practice.says, rows, files))
+            found.append(Part(files, practice.id, practice.title, at.says if at else practice.says, rows))
         rest = tuple(each for each in self.files if practices.practice_of(each.name) is None)
-        found.append(Part("other", "Other files", "They serve no practice of docs/practices.yaml.", (), rest))
+        found.append(Part(rest, "other", "Other files", "They serve no practice of docs/practices.yaml."))
         return tuple(sorted((part for part in found if part.files), key=lambda part: not part.differing))
 
 
@@ -128,16 +128,19 @@ def between(first: int, second: int, wanted: Sequence[str] = ()) -> Difference:
     Raises UserError for an unknown level, and for a name that neither has.
     """
     a, b = level(first), level(second)
-    found = carry.compare_levels(a, b)
     files = [
-        *(File(name, "new", None, b.folder / name) for name in found.new),
-        *(File(name, "changed", a.folder / name, b.folder / name) for name in found.changed),
-        *(File(name, "gone", a.folder / name, None) for name in found.gone),
-        *(File(name, "carried", a.folder / name, b.folder / name) for name in found.carried),
+        File(
+            name,
+            kind,
+            None if kind == "new" else a.folder / name,
+            None if kind == "gone" else b.folder / name,
+        )
+        for kind, names in compare_levels(a, b).items()
+        for name in names
     ]
     if wanted:
         files = _chosen(files, wanted, (a, b))
-    return Difference(a, b, tuple(sorted(files, key=lambda each: each.name)))
+    return Difference(tuple(sorted(files, key=lambda each: each.name)), a, b)
 
 
 def _chosen(files: Sequence[File], wanted: Sequence[str], both: tuple[Level, Level]) -> list[File]:
@@ -205,8 +208,7 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
         return
     console.print(Text(f"{first.title}  ->  {second.title}", style="bold"))
     console.print(f"{found.counts()}.")
-    differing = [file for file in found.files if file.kind != "carried"]
-    longest = max((len(file.name) for file in differing), default=0)
+    longest = max((len(file.name) for file in found.differing), default=0)
     width = max(min(max(longest, NARROW), console.width - 24), 20)
     parts = found.parts()
     for part in parts:
@@ -222,7 +224,7 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
         _show_head(part, console, proved=chosen)
         _show_carried(part, console)
     if changes:
-        for file in differing:
+        for file in found.differing:
             console.print()
             for line in unified(file):
                 console.print(Text(line, style=_style(line)), soft_wrap=True)

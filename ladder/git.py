@@ -12,16 +12,12 @@ MIN_VERSION = (2, 38)  # the first that merges without a work tree: `git merge-t
 NOBODY = ("-c", "user.name=Starter", "-c", "user.email=starter@localhost")
 
 
-def require() -> None:
-    """Raises UserError if git is missing or older than `MIN_VERSION`."""
-    if shutil.which("git") is None:
-        raise UserError("git was not found: install it, then run this again")
-    output = subprocess.run(["git", "--version"], check=True, capture_output=True, text=True).stdout
-    numbers = tuple(int(part) for part in output.split()[2].split(".")[:2])
-    if numbers < MIN_VERSION:
-        raise UserError(
-            f"git {'.'.join(map(str, MIN_VERSION))} or newer is needed, this is {output.split()[2]}"
-        )
+def require() -> str:
+    """The version of git. Raises UserError if it is missing, broken or older than `MIN_VERSION`."""
+    version = git(Path.cwd(), "--version").split()[2]
+    if tuple(int(part) for part in version.split(".")[:2]) < MIN_VERSION:
+        raise UserError(f"git {'.'.join(map(str, MIN_VERSION))} or newer is needed, this is {version}")
+    return version
 
 
 def git(folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> str:
@@ -40,7 +36,9 @@ def failure(folder: Path, done: subprocess.CompletedProcess[str]) -> UserError:
 def run_unchecked(
     folder: Path, *arguments: str, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run git, whatever its exit status."""
+    """Run git, whatever its exit status. Raises UserError if there is none."""
+    if shutil.which("git") is None:
+        raise UserError("git was not found: install it, then run this again")
     configured = ("GIT_CONFIG", "GIT_SSL", "GIT_SSH")
     around = {
         name: value
@@ -65,9 +63,14 @@ def split_nul(listed: str) -> list[str]:
     return [each for each in listed.split("\0") if each]
 
 
+def setting(folder: Path, name: str) -> str:
+    """A value of git's configuration; empty without it, or without git."""
+    return run_unchecked(folder, "config", name).stdout.strip() if shutil.which("git") else ""
+
+
 def author(folder: Path) -> tuple[str, ...]:
     """Options with the author of a commit, if git does not know the user."""
-    return () if run_unchecked(folder, "config", "user.email").stdout.strip() else NOBODY
+    return () if setting(folder, "user.name") and setting(folder, "user.email") else NOBODY
 
 
 def store(repository: Path, files: Path, scratch: Path, env: Mapping[str, str] | None = None) -> str:

@@ -42,8 +42,7 @@ def levels() -> tuple[Level, ...]:
 
 def level(number: int) -> Level:
     """The level with that number. Raises UserError if it does not exist."""
-    for each in levels():
-        if each.number == number:
-            return each
-    known = ", ".join(str(each.number) for each in levels())
-    raise UserError(f"there is no level {number}: choose one of {known}")
+    known = {each.number: each for each in levels()}
+    if number not in known:
+        raise UserError(f"there is no level {number}: choose one of {', '.join(map(str, known))}")
+    return known[number]

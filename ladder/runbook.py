@@ -257,8 +257,7 @@ def _takes(level: Level, team: Team, runbook: Runbook) -> timedelta:
     return timedelta(days=sum(team.days[step.id].days for step in runbook.release))
 
 
-def _in_order(steps: Iterable[Step], team: Team, begins: Iterable[date]) -> tuple[Due, ...]:
-    steps = tuple(steps)
+def _in_order(steps: tuple[Step, ...], team: Team, begins: Iterable[date]) -> tuple[Due, ...]:
     done: list[Due] = []
     for number, begin in enumerate(begins):
         done += [Due(day, number, step) for day, step in _in_turn(steps, team, begin)]

@@ -80,7 +80,7 @@ class Service:
                 with attempt:
                     if self._process.poll() is not None:
                         raise UserError(f"{self.folder}: {self._name()} did not start: {self._last_line()}")
-                    httpx.get(self.url + self._probe, timeout=5).raise_for_status()
+                    httpx.get(self.url + self._probe, timeout=5, trust_env=False).raise_for_status()
         except tenacity.RetryError as error:
             raise UserError(
                 f"{self.folder}: {self._name()} did not respond in {START_SECONDS} s: {self._last_line()}"
@@ -89,7 +89,7 @@ class Service:
     @contextlib.contextmanager
     def client(self) -> Iterator[httpx.Client]:
         """A client of its API. Raises UserError with its log's last line if it stops responding meanwhile."""
-        with httpx.Client(base_url=self.url, timeout=30) as client:
+        with httpx.Client(base_url=self.url, timeout=30, trust_env=False) as client:  # no proxy
             try:
                 yield client
             except httpx.TransportError as error:
@@ -123,11 +123,6 @@ class Service:
             process.kill()
         self._process.wait()
         self._process = None
-
-    def restart(self) -> None:
-        """Stop it and start it anew, at the same address."""
-        self.stop()
-        self.start()
 
     def __enter__(self) -> "Service":
         return self

@@ -61,7 +61,7 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     session.publish(session.today)
     console.print(f"[bold]{chosen.title}[/bold]")
     if name:
-        console.print(f"{story.title}: {story.scenario.says}")
+        console.print(f"{story.scenario.title}: {story.scenario.says}")
     print_line(console, f"Working copy {workcopy.display_path(folder)}, feed up to {session.today}")
     return session
 

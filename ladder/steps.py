@@ -32,7 +32,8 @@ def run_step(step: runbook.Step, folder: Path, run: Run, service: Service | None
     if step.command:
         output = run(step.command, folder)
     if step.restarts and service is not None:
-        service.restart()
+        service.stop()
+        service.start()
     return output
 
 
@@ -41,10 +42,13 @@ def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None
 
     Raises UserError with the last line of output if it fails.
     """
-    status, output = run_process(resolve_command(command), folder, env or environment())
+    return _checked(command, *run_process(resolve_command(command), folder, env or environment()))
+
+
+def _checked(command: str, status: int, output: str) -> str:
     if status:
-        lines = [line for line in output.splitlines() if line.strip()]
-        raise UserError(f"`{command}` failed with exit status {status}: {lines[-1] if lines else ''}")
+        *_, last = ["", *filter(str.strip, output.splitlines())]
+        raise UserError(f"`{command}` failed with exit status {status}: {last}")
     return output
 
 
@@ -91,6 +95,7 @@ def environment() -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     return env | {
         "PATH": path,
+        "LADDER_HOME": str(home()),  # whatever the current folder is
         "IPYTHONDIR": str(tools / "ipython"),
         "JUPYTER_CONFIG_DIR": str(tools / "jupyter"),
         "JUPYTER_DATA_DIR": str(tools / "jupyter-data"),
@@ -133,10 +138,7 @@ def run_in_process(command: str, folder: Path) -> str:
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         status = main(arguments)
-    if status:
-        last = [line for line in output.getvalue().splitlines() if line.strip()][-1:]
-        raise UserError(f"`{command}` failed with exit status {status}: {''.join(last)}")
-    return output.getvalue()
+    return _checked(command, status, output.getvalue())
 
 
 def _execute_notebook(path: Path) -> None:

@@ -29,8 +29,7 @@ class Incident:
 class Story:
     """What happens, from `start` to `end` (both included); `clean` is the truth, one row an hour."""
 
-    name: str
-    title: str
+    name: str  # of the scenario, as it was given: it may be the path of a file
     start: date
     end: date
     clean: pd.DataFrame
@@ -101,8 +100,7 @@ def load_story(
     if feed is None:
         incidents += [Incident(each.kind, each.since) for each in scenario.events]
     return Story(
-        name=scenario.name,
-        title=scenario.title,
+        name=name,
         start=begins,
         end=ends,
         clean=clean,

@@ -47,7 +47,7 @@ def up(
         raise UserError("level 0 has no services; see `ladder run 0`")
     if port is not None and not is_port_free(port):
         raise UserError(f"port {port} is in use; choose another with --port")
-    if seconds is not None and not runbook.load(chosen.folder).background:
+    if seconds is not None and runbook.load(chosen.folder).flows is None:
         raise UserError("--story needs a level with an automatic loop: use level 4")
     with workcopy.exclusive("up") as place, ExitStack() as stack:
         session = set_up(chosen, place, scenario, console)
@@ -70,19 +70,19 @@ def up(
             ThreadPoolExecutor() as many,
         ):
             list(many.map(Service.start, [stack.enter_context(server) for _, server in pages]))
-        if seconds is None or book.flows is None:
-            background = [stack.enter_context(_background(step, folder, seconds)) for step in book.background]
-            for each in background:
-                each.start()
-            flows = None
-        else:
-            background = []
+        background = [
+            stack.enter_context(_background(step, folder)) for step in book.background if seconds is None
+        ]
+        for each in background:
+            each.start()
+        flows = None
+        if seconds is not None and book.flows is not None:
             (server,) = (server for page, server in pages if page.name == book.flows.page)
             flows = stack.enter_context(FlowServer(book.flows, server, folder))
             with console.status(f"deploying the flows to {book.flows.page}"):
                 flows.start()
         _addresses(session, service, pages, background, console)
-        if seconds is not None:
+        if seconds is not None and flows is not None:
             _play(session, service, flows, seconds, console)
         status = service.wait()
     raise UserError(f"the application ended with status {status}: see {workcopy.display_path(service.log)}")
@@ -127,20 +127,17 @@ def _addresses(
     )
 
 
-def _play(
-    session: Session, service: Service, flows: FlowServer | None, seconds: float, console: Console
-) -> None:
+def _play(session: Session, service: Service, flows: FlowServer, seconds: float, console: Console) -> None:
     """Play the days: run the due flows, send a request for each hour, then the outcomes. Print what the level
     did, as shown by its dashboard.
     """
-    waits = "" if flows is None else " plus its flow runs"
-    console.print(f"\nOne story day takes {seconds:g} s{waits}. Watch the dashboard.\n")
+    console.print(f"\nOne story day takes {seconds:g} s plus its flow runs. Watch the dashboard.\n")
     today = session.today
     with service.client() as client:
         news = News(client.get("/status").json())
         while today <= session.end and service.is_running():
             session.publish(today)
-            ran = [] if flows is None else _run_flows(flows, today, console)
+            ran = _run_flows(flows, today, console)
             head = f"[bold]{today}[/bold]"
             for line in (*map(escape, news.lines(client.get("/status").json())), *ran):
                 console.print(f"{head:10}  {line}", soft_wrap=True)
@@ -179,10 +176,7 @@ def server_of(page: runbook.Page, folder: Path) -> Service:
     return Service(folder, log, port, environment() | here, resolve_command(page.command), page.probe)
 
 
-def _background(step: runbook.Step, folder: Path, seconds: float | None) -> Service:
-    """The background service next to the application; if days pass in seconds, it runs at the same pace."""
-    command = step.command or ""
-    if seconds is not None:
-        command += f" --every {seconds / 2:g}"
-    log = folder / "state" / f"{step.id}.log"
-    return Service(folder, log, env=environment(), command=resolve_command(command), probe=None)
+def _background(step: runbook.Step, folder: Path) -> Service:
+    """The background service next to the application."""
+    log, command = folder / "state" / f"{step.id}.log", resolve_command(step.command or "")
+    return Service(folder, log, env=environment(), command=command, probe=None)

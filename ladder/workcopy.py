@@ -43,13 +43,24 @@ def make_empty(folder: Path) -> Path:
             raise UserError(
                 f"{folder} was not created by ladder: move it elsewhere, or set LADDER_HOME to another folder"
             )
-        folder.rename(folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}"))
+        rename(folder, folder.with_name(f".{folder.name}.old-{uuid.uuid4().hex}"))
     folder.parent.mkdir(parents=True, exist_ok=True)
     for old in folder.parent.glob(f".{folder.name}.old-*"):  # including leftovers of interrupted runs
         remove(old)
     folder.mkdir()
     (folder / MARKER_FILE).touch()
     return folder
+
+
+def rename(folder: Path, new: Path) -> None:
+    """Rename a folder. Raises UserError if it is in use, which Windows does not allow."""
+    try:
+        folder.rename(new)
+    except PermissionError:
+        raise UserError(
+            f"{folder} is in use: stop the processes running in it, leave it in each terminal (`cd ..`)"
+            " and close it in the editor, then try again"
+        ) from None
 
 
 @contextmanager
@@ -78,7 +89,9 @@ def make(level: Level, destination: Path) -> Path:
     for name in own_files(level.folder):
         target = destination / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(level.folder / name, target)
+        shutil.copyfile(level.folder / name, target)  # without permissions: the checkout may be read-only
+        if os.access(level.folder / name, os.X_OK):
+            target.chmod(0o755)
     if level.number > 0:
         git(destination, "init", "--quiet", "--initial-branch", "main")
         for each in _COMMITTER:
@@ -101,6 +114,7 @@ def own_files(folder: Path) -> list[Path]:
         )
         return sorted(Path(name) for name in set(found) if (folder / name).is_file())
     skipped = {DVC_LOCK, "__pycache__", "state", "feed", ".pytest_cache", ".mypy_cache", ".ruff_cache"}
+    skipped.add(".DS_Store")  # of the Finder
     return sorted(
         path.relative_to(folder)
         for path in folder.rglob("*")

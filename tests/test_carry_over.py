@@ -25,8 +25,11 @@ def test_the_list_of_what_each_level_changes_is_up_to_date() -> None:
 def test_a_file_edited_in_one_level_only_is_no_longer_carried(tmp_path: Path) -> None:
     lower = project(tmp_path / "lower", same="1", other="1", old="1")
     upper = project(tmp_path / "upper", same="1", other="1", extra="1")
-    assert carry.compare_levels(lower, upper) == carry.LevelDifference(
-        ("extra.py",), (), ("other.py", "same.py"), ("old.py",)
-    )
+    assert carry.compare_levels(lower, upper) == {
+        "new": ["extra.py"],
+        "changed": [],
+        "gone": ["old.py"],
+        "carried": ["other.py", "same.py"],
+    }
     (upper.folder / "same.py").write_text("2", encoding="utf-8")
-    assert carry.compare_levels(lower, upper).changed == ("same.py",)
+    assert carry.compare_levels(lower, upper)["changed"] == ["same.py"]

@@ -71,6 +71,8 @@ def parse(text: str, where: str, known: Rules) -> Answers:
     ):
         if name not in ids[key]:
             raise UserError(f"{where}: {key}: unknown {name}; see `ladder assess --questions`")
+        if key == "answers" and each.says == "not applicable":
+            raise UserError(f"{where}: {name}: not an answer to a question; mark its row, in `rows`")
         if each.says != "unknown" and not ((each.by or found.by) and (each.on or found.on)):
             raise UserError(f"{where}: {name} needs `by` and `on` (like 2026-01-31), or the file does")
     return found.model_copy(
@@ -113,7 +115,7 @@ def save(path: Path, new: Mapping[str, Answer]) -> None:
     content: dict[str, Any] = {}
     if path.is_file():
         content = parsed_yaml(read(path), TextLoader, str(path)) or {}
-    answers = content.setdefault("answers", {})
+    answers = content["answers"] = content.get("answers") or {}
     for name, each in new.items():
         answers[name] = each.model_dump(by_alias=True, exclude_defaults=True)
     path.write_text(

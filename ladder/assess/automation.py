@@ -1,12 +1,13 @@
 """Facts about automation: CI of GitHub, GitLab and Azure DevOps, orchestrators and schedulers."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
 from ladder.assess import commands
-from ladder.assess.facts import Fact, Role
+from ladder.assess.facts import Fact
 from ladder.assess.nodes import Items, Map, Text, documents, inner, maps, texts, walk
 from ladder.assess.tree import words
 
@@ -33,39 +34,40 @@ LOCAL_CALL = re.compile(r"^\./(\.github/workflows/[^@]+)")
 def read(files: Mapping[str, str], outer: Mapping[str, str], prefix: str) -> list[Fact]:
     """The facts of all CI files, including relevant ones of the surrounding repository."""
     found: list[Fact] = []
-    parsed = {name: maps(documents(text)) for name, text in files.items() if GITHUB.match(name)}
-    called = _called(parsed)
-    for name, listed in parsed.items():
-        for each in listed:
-            found += _github(name, each, files, called.get(name, ()))
-        found += _commented(name, files[name])
-    for name, text in files.items():
-        if GITLAB.match(name):
+    called = _called(each for name in files if GITHUB.match(name) for each in maps(documents(files[name])))
+    up = "/".join([".."] * len(PurePosixPath(prefix).parts))
+    # Of the surrounding repository, what is about the project's folder.
+    around = ((f"{up}/{name}", name, text, prefix) for name, text in outer.items())
+    for shown, name, text, within in (*((name, name, text, "") for name, text in files.items()), *around):
+        if reader := _reader(name, text):
             for each in maps(documents(text)):
-                found += _gitlab(name, each, files)
-            found += _commented(name, text)
-        elif _is_azure(name, text):
-            for each in maps(documents(text)):
-                found += _azure(name, each, files)
-            found += _commented(name, text)
-        elif name.endswith((".yml", ".yaml")) and not name.startswith(".github"):
+                found += reader(shown, each, files, called.get(shown, ()), within)
+            found += () if within else _commented(name, text)
+        elif not within and name.endswith((".yml", ".yaml")) and not name.startswith(".github"):
             found += _orchestrated(name, text)
-    up = "/".join([".."] * len(PurePosixPath(prefix).parts)) if prefix else ""
-    for name, text in outer.items():
-        if GITHUB.match(name):
-            for each in maps(documents(text)):
-                found += _github(name, each, files, (), within=prefix, shown=f"{up}/{name}")
     return found
+
+
+Reader = Callable[[str, Map, Mapping[str, str], tuple[str, ...], str], Iterator[Fact]]
+
+
+def _reader(name: str, text: str) -> Reader | None:
+    """The function that reads a CI file: of its name, content, the project's files, the triggers of its
+    callers, and, if it is of a surrounding repository, the project's folder.
+    """
+    if GITHUB.match(name):
+        return _github
+    return _gitlab if GITLAB.match(name) else _azure if _is_azure(name, text) else None
 
 
 def _flag(value: Any) -> str:
     return value if isinstance(value, Text) else ""
 
 
-def _called(parsed: Mapping[str, list[Map]]) -> dict[str, tuple[str, ...]]:
+def _called(workflows: Iterable[Map]) -> dict[str, tuple[str, ...]]:
     """The triggers of reusable workflows: those of their callers."""
     found: dict[str, tuple[str, ...]] = {}
-    for each in (document for every in parsed.values() for document in every):
+    for each in workflows:
         when = _github_triggers(each)
         for _, _, value in walk(each.get("jobs")):
             if isinstance(value, Text) and (match := LOCAL_CALL.match(value)):
@@ -95,18 +97,10 @@ def _github_triggers(document: Map) -> tuple[str, ...]:
 
 
 def _github(
-    file: str,
-    document: Map,
-    files: Mapping[str, str],
-    called: tuple[str, ...],
-    within: str = "",
-    shown: str = "",
+    name: str, document: Map, files: Mapping[str, str], called: tuple[str, ...], within: str
 ) -> Iterator[Fact]:
-    jobs = document.get("jobs")
-    if not isinstance(jobs, Map):
-        return
-    name, when = shown or file, _github_triggers(document) + called
-    if within and not _concerns(document, within):
+    jobs, when = document.get("jobs"), _github_triggers(document) + called
+    if not isinstance(jobs, Map) or not _concerns(document, within):
         return
     for each in when:
         on = document.get("on", document.get("true"))
@@ -157,9 +151,11 @@ def _off(content: Map, what: str) -> str:
     return ""
 
 
-def _concerns(document: Map, prefix: str) -> bool:
-    """Whether a workflow of the outer repository names the project's folder."""
-    return any(prefix in each for _, _, value in walk(document) for each in texts(value))
+def _concerns(content: Any, folder: str) -> bool:
+    """Whether a part of the surrounding repository's CI names the project's folder; true without a folder."""
+    named = re.compile(rf"(?<![\w-]){re.escape(folder)}(?![\w-]|\.\w)")
+    values = chain([content], (value for _, _, value in walk(content)))
+    return not folder or any(named.search(each) for value in values for each in texts(value))
 
 
 def _environment(content: Map, file: str, when: tuple[str, ...], off: str, job: str) -> Iterator[Fact]:
@@ -176,21 +172,24 @@ def _commands(
     off: str,
     job: str,
     files: Mapping[str, str],
-    role: Role = "ci",
 ) -> Iterator[Fact]:
     for line, command, ignored in commands.lines(script, script.first):
         for where, number, part, why in commands.expanded(line, command, off or ignored, file, files):
-            yield Fact("run", part, where, number, role, when, why, job)
+            yield Fact("run", part, where, number, "ci", when, why, job)
 
 
 # ---- GitLab
 
 
-def _gitlab(file: str, document: Map, files: Mapping[str, str]) -> Iterator[Fact]:
+def _gitlab(
+    file: str, document: Map, files: Mapping[str, str], _: tuple[str, ...], within: str
+) -> Iterator[Fact]:
     for job, content in document.items():
         if job in KEYS_OF_GITLAB or job.startswith(".") or not isinstance(content, Map):
             continue
         whole = _extended(content, document)
+        if not _concerns(whole, within):
+            continue
         when, off = _gitlab_when(whole, document, str(job))
         for each in when:
             yield Fact("trigger", each, file, document.lines[job], "ci", when)
@@ -246,8 +245,12 @@ def _is_azure(name: str, text: str) -> bool:
     )
 
 
-def _azure(file: str, document: Map, files: Mapping[str, str]) -> Iterator[Fact]:
+def _azure(
+    file: str, document: Map, files: Mapping[str, str], _: tuple[str, ...], within: str
+) -> Iterator[Fact]:
     trigger = document.get("trigger")
+    if not _concerns(document, within):
+        return
     when = [] if (trigger is None and "trigger" not in document) or _flag(trigger) == "none" else ["push"]
     if trigger is None and "schedules" not in document and "resources" not in document:
         when = ["push"]  # without a word, each push starts it
@@ -260,16 +263,18 @@ def _azure(file: str, document: Map, files: Mapping[str, str]) -> Iterator[Fact]
     started = tuple(when) or ("manual",)
     for each in started:
         yield Fact("trigger", each, file, 1, "ci", started)
-    yield from _azure_inside(document, file, started, "", "", files)
+    if any(_concerns(document.get(key), within) for key in ("trigger", "pr", "variables")):
+        within = ""  # it is about nothing else
+    yield from _azure_inside(document, file, started, "", "", files, within)
 
 
 def _azure_inside(
-    value: Any, file: str, when: tuple[str, ...], off: str, job: str, files: Mapping[str, str]
+    value: Any, file: str, when: tuple[str, ...], off: str, job: str, files: Mapping[str, str], within: str
 ) -> Iterator[Fact]:
     if isinstance(value, Items):
         for each in value:
-            yield from _azure_inside(each, file, when, off, job, files)
-    elif isinstance(value, Map):
+            yield from _azure_inside(each, file, when, off, job, files, within)
+    elif isinstance(value, Map) and (_concerns(value, within) or not {"job", "deployment"} & value.keys()):
         name = next(
             (str(value[key]) for key in ("job", "deployment", "stage") if isinstance(value.get(key), Text)),
             job,
@@ -283,7 +288,7 @@ def _azure_inside(
             yield Fact("step", str(task), file, task.line, "ci", when, why, name)
         for key, part in value.items():
             if key not in ("environment", "variables", "pool", "trigger", "schedules"):
-                yield from _azure_inside(part, file, when, why, name, files)
+                yield from _azure_inside(part, file, when, why, name, files, within)
 
 
 # ---- commented-out configuration

@@ -17,6 +17,7 @@ from ladder.assess.backlog import backlog, compare
 from ladder.assess.judge import assess
 from ladder.assess.rules import rules
 from ladder.assess.tree import Tree, read_tree
+from ladder.output import print_line
 from ladder.page import assessment
 from ladder.practices import every_row
 from ladder.source import read
@@ -53,7 +54,7 @@ def run(options: Options, console: Console) -> bool:
     whole = assessment.markdown(found, made, changes)
     if options.json:
         content = report.as_json(found, made, changes)
-        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(json.dumps(content, indent=2) + "\n")
     elif options.markdown == STANDARD_OUTPUT:
         sys.stdout.write(whole)
     else:
@@ -91,7 +92,7 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
         raise UserError("--ask needs a terminal; otherwise fill in maturity-answers.yaml (see --questions)")
     known = assess(tree, given, every_row()).practices
     unanswered = [each for each in rules().practices if each.asks and not known[each.id].seen]
-    who = git.run_unchecked(tree.root, *("config", "user.name")).stdout.strip() or "unknown"
+    who = git.setting(tree.root, "user.name") or "unknown"
     console.print("Ctrl-D stops and saves the answers so far.", style="dim")
     new = answers.ask(
         unanswered, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)
@@ -105,13 +106,8 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
 
 def questions(console: Console) -> None:
     """Print the questions, as a file to fill in."""
-    console.print(answers.HEAD.rstrip(), highlight=False, soft_wrap=True, markup=False)
-    console.print("by: NAME\non: 2026-01-31\nanswers:", highlight=False, markup=False)
-    for each in rules().practices:
-        if each.asks:
-            console.print(
-                f"  # {each.asks}\n  {each.id}: unknown", highlight=False, soft_wrap=True, markup=False
-            )
+    lines = [f"  # {each.asks}\n  {each.id}: unknown" for each in rules().practices if each.asks]
+    print_line(console, "\n".join([f"{answers.HEAD}by: NAME\non: 2026-01-31\nanswers:", *lines]))
 
 
 def _old(path: Path) -> dict[str, Any]:

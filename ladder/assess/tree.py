@@ -84,8 +84,8 @@ def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tre
             raise UserError(f"--rev: {root} is not in a git repository")
         inner = PurePosixPath(prefix, Path(sub or "").as_posix()).as_posix().strip("/.")
         return _committed(root, inner if sub else prefix.strip("/"), rev)
-    every = _listed(root) if prefix is not None else None
-    listed = sorted(_walked(root) if every is None else every)
+    every = _listed(root) if prefix is not None else []
+    listed = sorted(every or _walked(root))  # the whole folder may be ignored by an outer repository
     chosen, ignored = _chosen(listed)
     files = _texts(root, filter(is_text, chosen))
     outer = _outer_files(root, prefix) if prefix else {}
@@ -99,16 +99,16 @@ def _prefix(root: Path) -> str | None:
     """The folder's path in its repository (`""` for the root); None outside a repository."""
     try:
         done = run_unchecked(root, *SAFE, "rev-parse", "--show-prefix", env=OFFLINE)
-    except FileNotFoundError:  # no git
+    except UserError:  # no git
         return None
     return done.stdout.strip("\n") if done.returncode == 0 else None
 
 
-def _listed(root: Path) -> list[str] | None:
-    """The files that git tracks or does not ignore."""
+def _listed(root: Path) -> list[str]:
+    """The files that git tracks or does not ignore; empty if it fails."""
     arguments = ("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
     done = run_unchecked(root, *SAFE, *arguments, env=OFFLINE)
-    return [name for name in split_nul(done.stdout) if not _skipped(name)] if done.returncode == 0 else None
+    return [name for name in split_nul(done.stdout) if not _skipped(name)] if done.returncode == 0 else []
 
 
 def _walked(root: Path) -> Iterator[str]:
@@ -267,7 +267,7 @@ def _outer_files(root: Path, prefix: str) -> dict[str, str]:
     """The CI files of the repository in which the project is a folder."""
     top = root.joinpath(*[".."] * len(PurePosixPath(prefix).parts)).resolve()
     listed: list[str] = []
-    for folder in (".github/workflows", ".gitlab", ".azure-pipelines", ""):
+    for folder in (".github/workflows", *DOTTED, "pipeline", "pipelines", "ci", ""):
         base = top / folder
         if base.is_dir() and not base.is_symlink():
             names = (path.relative_to(top).as_posix() for path in sorted(base.iterdir()))

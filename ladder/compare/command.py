@@ -163,7 +163,7 @@ def _make(plan: _Plan, folder: Path) -> None:
 def _announce(
     story: Story, chosen: Sequence[Level], options: Options, skipped: Sequence[str], console: Console
 ) -> None:
-    console.print(f"[bold]{story.title}[/bold]  {story.start} to {story.end}")
+    console.print(f"[bold]{story.scenario.title}[/bold]  {story.start} to {story.end}")
     for incident in story.incidents:
         console.print(f"  {incident.since}  {incident.kind}")
     if story.left_out:

@@ -170,7 +170,7 @@ class _Replay:
         if step.id == self._book.release[-1].id:
             if self._service is None:
                 self._released(due.on, None)
-            elif step.by_hand:  # a machine's command waits itself until it is done
+            elif step.by_hand and live is not None:  # a machine's command waits itself until it is done
                 self._wait_for_another_than(live)
 
     def _see_to(self, refused: Due) -> None:
@@ -255,14 +255,12 @@ class _Replay:
     def _start(self, service: Service) -> None:
         """Start the application and wait for its model: it responds before it has one."""
         service.start()
-        until = time.monotonic() + POLL_TIMEOUT_SECONDS
-        while self._live() is None and time.monotonic() < until:
-            time.sleep(0.05)
+        self._wait_for_another_than(None)
 
     def _wait_for_another_than(self, live: str | None) -> None:
         """Wait for the live version to change: a story's day is shorter than a registry poll may take."""
         until = time.monotonic() + POLL_TIMEOUT_SECONDS
-        while live is not None and self._live() == live and time.monotonic() < until:
+        while self._live() == live and time.monotonic() < until:
             time.sleep(0.05)
 
     def _progress(self, day: date) -> Progress:

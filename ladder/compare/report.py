@@ -47,12 +47,10 @@ def comparison(
 ) -> Comparison:
     """Measure the results of a story. `replayed` and `same_dates` are by level number.
 
-    `oracle` has the oracle's predictions, from 6 days before the first incident on; None is allowed only for
-    a story without incidents.
+    `oracle` has the oracle's predictions; None is allowed only for a story without incidents.
     """
     facts = _facts(story, feed, skipped)
-    clean = story.clean_rows()
-    known = None if oracle is None else measures.daily_error(oracle, _same_hours(clean, oracle))
+    known = None if oracle is None else measures.daily_error(oracle, story.clean_rows())
     levels = {str(each.number): _level(story, each, replayed[each.number], known, people) for each in chosen}
     again = None
     if same_dates is not None:
@@ -78,7 +76,7 @@ def comparison(
 def _facts(story: Story, feed: Path | None, skipped: Sequence[str]) -> StoryFacts:
     return StoryFacts(
         name=story.name,
-        title=story.title,
+        title=story.scenario.title,
         says=story.scenario.says,
         start=story.start,
         end=story.end,
@@ -136,19 +134,12 @@ def _releases(story: Story, replayed: ReplayResult, oracle: pd.DataFrame | None,
 
 
 def _retrained_daily(story: Story, days: pd.DataFrame) -> RetrainedDaily:
-    since: date = days.index[0]
-    before = (since - story.start).days
-    running = measures.error_7_days(days, since, story.end)
     return RetrainedDaily(
-        since=since,
+        since=story.start,
         mae=round(measures.mean_error(days), 2),
         weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
-        error_7_days=(*[None] * before, *running),
+        error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
     )
-
-
-def _same_hours(clean: pd.DataFrame, oracle: pd.DataFrame) -> pd.DataFrame:
-    return clean[clean["timestamp"].isin(oracle["timestamp"])]
 
 
 def _assumed(level: Level, team: Team) -> Assumption:

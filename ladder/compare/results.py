@@ -125,6 +125,11 @@ class LevelResult(Releases):
     questions: tuple[Answer, ...]
     timeline: Timeline | None
 
+    @property
+    def recovered(self) -> bool:
+        """Whether it did from every incident; else `days_to_recover` is a lower bound."""
+        return all(each.recovered for each in self.incidents)
+
 
 class RetrainedDaily(Strict):
     """A model retrained daily without delay: the oracle. Errors are None before `since`, its first day,

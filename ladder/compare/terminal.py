@@ -70,7 +70,7 @@ def _yes(answered: bool) -> str:
 def _recovery(level: LevelResult) -> str:
     if level.days_to_recover is None:
         return ""
-    return f"{level.days_to_recover:.1f}{'' if all(each.recovered for each in level.incidents) else '+'}"
+    return f"{level.days_to_recover:.1f}{'' if level.recovered else '+'}"
 
 
 def _notes(comparison: Comparison, console: Console) -> None:

@@ -93,8 +93,7 @@ def _part(what: str, verdict: Verdict, mine: str, theirs: str) -> str:
 
 
 def _days(result: LevelResult) -> str:
-    least = "" if all(each.recovered for each in result.incidents) else "at least "
-    return f"{least}{result.days_to_recover:.1f}"
+    return f"{'' if result.recovered else 'at least '}{result.days_to_recover:.1f}"
 
 
 def _without_benefit(levels: Mapping[str, LevelResult]) -> Iterator[str]:

@@ -151,7 +151,7 @@ def _of_table(database: Path, query: str) -> Any:
 
 def _of_address(url: str) -> Any:
     try:
-        response = httpx.get(url, timeout=10)
+        response = httpx.get(url, timeout=10, trust_env=False)
         return response.json() if response.is_success else None
     except (httpx.TransportError, ValueError):
         return None

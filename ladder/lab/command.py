@@ -75,7 +75,6 @@ def _begin(lab: Lab, console: Console) -> Path:
     done, port = progress.load(), _port()
     with console.status(f"making the starting state of lab {lab.number}: the first time up to two minutes"):
         folder = begin(lab, port)
-    make_ladder_importable()
     done.labs[lab.number] = progress.Entry(started=datetime.now().replace(microsecond=0), port=port)
     done.save()
     return folder
@@ -100,8 +99,9 @@ def _print(lab: Lab, port: int, console: Console) -> None:
 
 
 def _print_activation(lab: Lab, console: Console) -> None:
+    importable = make_ladder_importable()
     console.print("Type this in each terminal that you work in:")
-    for shell, commands in activation_commands(folder_of(lab)).items():
+    for shell, commands in activation_commands(folder_of(lab), importable=importable).items():
         console.print(f"  [dim]{shell}[/dim]" if shell else "", end="\n" if shell else "")
         for each in commands:
             print_line(console, f"  {each}", "green")

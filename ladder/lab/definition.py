@@ -1,6 +1,5 @@
 """The definition of a lab: the content of a file in `labs/`, and how such files are read."""
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -153,8 +152,7 @@ class Lab(Strict):
 @cache
 def labs() -> dict[int, Lab]:
     """All labs by number, ascending. Raises UserError with the file and the key that is wrong."""
-    found = sorted(_read(), key=lambda lab: lab.number)
-    return {each.number: each for each in found}
+    return {lab.number: lab for lab in (read_yaml(Lab, path) for path in sorted(LABS.glob("*.yaml")))}
 
 
 def lab_of(number: int) -> Lab:
@@ -162,11 +160,6 @@ def lab_of(number: int) -> Lab:
     if number not in labs():
         raise UserError(f"there is no lab {number}: choose one of {', '.join(map(str, labs()))}")
     return labs()[number]
-
-
-def _read() -> Iterator[Lab]:
-    for path in LABS.glob("*.yaml"):
-        yield read_yaml(Lab, path)
 
 
 def path_of(lab: Lab) -> Path:

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 
 from ladder import GIVEN_NO_PROXY, UserError, git
@@ -15,30 +13,19 @@ from ladder.workcopy import home
 PORTS = (8000, 5000, 4200)  # the application, MLflow and Prefect, by default
 
 
-def python() -> str | None:
-    """The Python version, if the levels support it."""
-    version = ".".join(map(str, sys.version_info[:3]))
-    return version if (3, 11) <= sys.version_info[:2] <= (3, 13) else None
-
-
 def new_enough_git() -> str | None:
     """The version of git, if it is installed and recent enough."""
     try:
-        git.require()
+        return git.require()
     except UserError:
         return None
-    return subprocess.run(["git", "--version"], capture_output=True, text=True, check=True).stdout.split()[2]
 
 
 def git_name() -> str | None:
     """The name that commits get."""
-    if shutil.which("git") is None:
-        return None
     place = home()
     place.mkdir(parents=True, exist_ok=True)
-    name, mail = (
-        git.run_unchecked(place, "config", f"user.{what}").stdout.strip() for what in ("name", "email")
-    )
+    name, mail = (git.setting(place, f"user.{what}") for what in ("name", "email"))
     return f"{name} <{mail}>" if name and mail else None
 
 
@@ -69,7 +56,6 @@ def unprepared_labs() -> list[int]:
 
 
 CHECKS: dict[str, Callable[[], object]] = {
-    "python": python,
     "git": new_enough_git,
     "git-name": git_name,
     "disk": disk,

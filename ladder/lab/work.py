@@ -43,7 +43,10 @@ def begin(lab: Lab, port: int) -> Path:
     """
     with workcopy.exclusive("lab") as place:
         folder, kept = place / str(lab.number), _start(place, lab)
-        _put_aside(folder)
+        if folder.exists():
+            old = folder.with_name(f"{folder.name}.old")
+            workcopy.remove(old)
+            workcopy.rename(folder, old)
         if not kept.is_dir():
             try:
                 _make(lab, folder, port)
@@ -60,19 +63,6 @@ def begin(lab: Lab, port: int) -> Path:
             shutil.copytree(kept, folder, symlinks=True)
             (folder / workcopy.MARKER_FILE).touch()  # its time says when the lab began
     return folder
-
-
-def _put_aside(folder: Path) -> None:
-    if folder.exists():
-        old = folder.with_name(f"{folder.name}.old")
-        workcopy.remove(old)
-        try:
-            folder.rename(old)
-        except PermissionError:
-            raise UserError(
-                f"{folder} is in use: stop the processes running in it, leave it in each terminal (`cd ..`)"
-                " and close it in the editor, then try again"
-            ) from None
 
 
 def _make(lab: Lab, folder: Path, port: int) -> None:
@@ -150,14 +140,24 @@ def _around() -> dict[str, str]:
     return environment() | {"PYTHONPATH": str(Path(ladder.__file__).parent.parent), "PYTHONUTF8": "1"}
 
 
-def make_ladder_importable() -> None:
-    """Make `python -m ladder` work in any folder, if the environment is the tool's own."""
+def make_ladder_importable() -> bool:
+    """Make `python -m ladder` work in any folder, if the environment is the tool's own.
+
+    Returns whether it does; not if the environment is shared and read-only.
+    """
     if Path(sys.prefix).resolve() == environment_path().resolve():
-        # Without an encoding, because Python reads such files in the machine's encoding.
-        Path(sysconfig.get_path("purelib"), "mlops-ladder.pth").write_text(f"{ROOT}\n")
+        file = Path(sysconfig.get_path("purelib"), "mlops-ladder.pth")
+        try:
+            # Without an encoding, because Python reads such files in the machine's encoding.
+            file.write_text(f"{ROOT}\n")
+        except OSError:
+            return file.is_file()
+    return True
 
 
-def activation_commands(folder: Path, *, windows: bool = os.name == "nt") -> dict[str, list[str]]:
+def activation_commands(
+    folder: Path, *, importable: bool = True, windows: bool = os.name == "nt"
+) -> dict[str, list[str]]:
     """The commands that a terminal needs to work in a folder with the tool's environment, by shell."""
     made = (
         {"PowerShell": [f'cd "{folder}"'], "cmd": [f'cd /d "{folder}"']}
@@ -169,6 +169,10 @@ def activation_commands(folder: Path, *, windows: bool = os.name == "nt") -> dic
         calls = {"PowerShell": "& ", "cmd": "", "": "source "}
         for shell, commands in made.items():
             commands.append(f'{calls[shell]}"{prefix / scripts[shell]}"')
+    if not importable:
+        variable = {"PowerShell": f'$env:PYTHONPATH="{ROOT}"', "cmd": f'set "PYTHONPATH={ROOT}"'}
+        for shell, commands in made.items():
+            commands.append(variable.get(shell, f'export PYTHONPATH="{ROOT}"'))
     return made
 
 

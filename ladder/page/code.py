@@ -144,7 +144,7 @@ def packed(levels: tuple[int, ...]) -> str:
             "says": row.says,
             "absent": row.absent,
             "code": [number_of(excerpt(each)) for each in practices.code_of(row.id)],
-            "proof": number_of(Excerpt(proof.file, proof.line, proof.source, proof.name)),
+            "proof": number_of(Excerpt(proof.file, proof.first, proof.source, proof.name)),
         }
     shown = [
         {

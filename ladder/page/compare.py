@@ -1,6 +1,7 @@
 """The page of a comparison: a single self-contained HTML file."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -165,12 +166,12 @@ def _again(comparison: Comparison) -> str:
     story = comparison.story
     options = {
         "--scenario": story.name,
-        "--from": story.start,
-        "--to": story.end,
+        "--from": str(story.start),
+        "--to": str(story.end),
         "--levels": ",".join(sorted(comparison.levels)),
         "--people": comparison.assumed_in,
     }
     if story.feed != "simulated":
         options["--feed"] = story.feed
-    words = ["python3 -m ladder compare", *(f"{name} {value}" for name, value in options.items())]
-    return " ".join(words if comparison.same_dates is not None else [*words, "--no-same-dates"])
+    command = "python3 -m ladder compare " + shlex.join(word for option in options.items() for word in option)
+    return command + ("" if comparison.same_dates is not None else " --no-same-dates")

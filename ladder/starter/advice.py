@@ -1,7 +1,6 @@
 """The output of a climb: what changes, which conflicts are left and how to resolve them, and what to type."""
 
 import re
-import subprocess
 import sys
 from fnmatch import fnmatchcase
 from functools import cache
@@ -12,9 +11,9 @@ from rich.console import Console
 
 from ladder.levels import Level
 from ladder.output import print_line
-from ladder.starter.plan import BOTH, GONE_HERE, GONE_THERE, LOCK, Plan, merged_lock
+from ladder.starter.plan import BOTH, GONE_HERE, GONE_THERE, LOCK, NEW_THERE, Plan, merged_lock
 from ladder.starter.project import Project
-from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE
+from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE, run_python
 from ladder.starter.template import LOCK_COMMAND
 
 GUESSED_DELAY = "guessed: when the label is known"  # its marker in the code
@@ -59,15 +58,12 @@ def show_lacks(project: Project, target: Level, console: Console, *, check: bool
 
 def _checked(project: Project) -> str:
     """The output of `problem check`, run by the project's own Python if any; "" without its packages."""
-    python = next(project.folder.glob(".venv/[bS]*/python*"), sys.executable)
-    done = subprocess.run(
-        [python, "-B", "-m", project.origin.package, "problem", "check"],
-        cwd=project.folder,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
+    own = (path for path in project.folder.glob(".venv/[bS]*/python*") if path.exists())
+    python = str(next(own, sys.executable))
+    try:
+        done = run_python(project.folder, "-m", project.origin.package, "problem", "check", python=python)
+    except OSError:  # of another system
+        return ""
     if not done.returncode:
         return "The project's problem has what the new level needs (`problem check` passes)."
     *_, message = ["no message", *re.findall(r"(?ms)^(?:error: |[\w.]+Error: ).*", done.stderr)]
@@ -102,6 +98,8 @@ def advice(path: str, kind: str, package: str) -> str:
     """One sentence on what to keep, and what the new state needs."""
     if kind == GONE_HERE:
         return f"deleted by you, changed in the template: `git rm {path}` or, to restore it, `git add {path}`"
+    if kind == NEW_THERE:
+        return f"`git add {path}`, or `git mv` it into a folder of its old name afterwards"
     table = _tables()["gone" if kind == GONE_THERE else "changed"]
     fitting = (text for pattern, text in table.items() if fnmatchcase(path, pattern.format(package=package)))
     found = next(fitting).format(package=package)

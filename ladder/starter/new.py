@@ -3,23 +3,22 @@
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from glob import escape
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
-from ladder import UserError
+from ladder import UserError, workcopy
 from ladder.git import author, commit_tree, git, require, store
 from ladder.levels import Level
 from ladder.output import print_line
 from ladder.starter import problems, template
-from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE, check_name
+from ladder.starter.rename import CAN_FORMAT, FORMAT, PACKAGE, check_name, run_python
 from ladder.world import COMMITTED_FEED
 from ladder.world.other_problems import write_sample
 
@@ -53,13 +52,15 @@ def new(
     if (problem or draft) and level.number == 0:
         raise UserError("level 0 is a notebook about its own problem: use level 1 to 4")
     destination = _free(given)
-    if package is None:
-        package = _package(problem or (destination.name if draft else ""))
-    check_name(package)
+    name = package if package is not None else _package(problem or (destination.name if draft else ""))
+    try:
+        check_name(name)
+    except UserError as error:
+        raise UserError(f"{error}; give another with --package") from None
     months = [] if no_feed or draft or problem else _months(feed)
     can_draft = all(map(find_spec, NEEDED_TO_DRAFT))
     with _next_to(destination) as made:
-        template.write(level, package, made, problem)
+        template.write(level, name, made, problem)
         _commit(made)
         if not (no_feed or draft):
             (made / "feed").mkdir()
@@ -68,7 +69,7 @@ def new(
         if problem and not no_feed:
             write_sample(problem, made / "feed")
         if draft and can_draft:
-            print_line(console, _drafted(made, package, draft))
+            print_line(console, _drafted(made, name, draft))
         if destination.exists():
             destination.rmdir()
         made.rename(destination)
@@ -78,17 +79,16 @@ def new(
         what = "its problem is drafted" if can_draft else "its problem is still that of the level"
     print_line(console, f"{given}: {level.name}; {what}; committed on main.")
     print_line(console, "See its README.md for commands and where to make changes.")
-    if package != PACKAGE and not CAN_FORMAT:
+    if name != PACKAGE and not CAN_FORMAT:
         print_line(console, f"Once its requirements.lock is installed, format the renamed code: {FORMAT}")
     if draft and not can_draft:
-        command = shlex.join(["python", "-m", package, "problem", "draft", *draft])
+        command = shlex.join(["python", "-m", name, "problem", "draft", *draft])
         print_line(console, f"Once its requirements.lock is installed, draft your problem in it: {command}")
 
 
 def _drafted(project: Path, package: str, given: Sequence[str]) -> str:
     """Draft the problem with the project's own command, and commit it. Returns the command's output."""
-    command = [sys.executable, "-B", "-m", package, "problem", "draft", *given]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = run_python(project, "-m", package, "problem", "draft", *given)
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: "))
     shutil.rmtree(project / "state")  # a backup of the level's problem, which this project never had
@@ -137,14 +137,14 @@ def _months(feed: Path | None) -> list[Path]:
 def _next_to(destination: Path) -> Iterator[Path]:
     """An empty folder next to the destination; removed afterwards, like leftovers of killed runs."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    for left in destination.parent.glob(f".{destination.name}.new-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for left in destination.parent.glob(f".{escape(destination.name)}.new-*"):
+        workcopy.remove(left)
     made = destination.with_name(f".{destination.name}.new-{uuid.uuid4().hex}")
     made.mkdir()
     try:
         yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        workcopy.remove(made)
 
 
 def _commit(project: Path) -> None:

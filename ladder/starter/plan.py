@@ -13,6 +13,7 @@ LOCK, README = "requirements.lock", "README.md"
 BOTH = "both"  # changed here and by the template
 GONE_THERE = "gone in the template"
 GONE_HERE = "deleted here"
+NEW_THERE = "new in the template, in a folder that you renamed"
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,8 @@ def merged_lock(project: Project, plan: Plan) -> Merged:
 
 def _kind(stages: set[str]) -> str:
     """Of a conflict, by the versions that git has of the file: 1 before, 2 here, 3 in the template."""
+    if stages == {"3"}:
+        return NEW_THERE
     return GONE_HERE if "2" not in stages else GONE_THERE if "3" not in stages else BOTH
 
 

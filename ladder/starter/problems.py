@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from ladder.starter.rename import PACKAGE
+from ladder.starter.rename import PACKAGE, run_python
 from ladder.world.other_problems import folder_of
 
 # Of tests/problem, the modules that hold for any problem (test_domain.py, because domain.py is replaced).
@@ -84,8 +82,7 @@ def introduction_of(project: Path, package: str) -> Introduction | None:
         " outcome = {name: request[name] for name in (p.time, *p.keys)} | dict(p.example_label);"
         " print(json.dumps([p.name, p.title, p.description, request, outcome]))"
     )
-    command = [sys.executable, "-B", "-c", script]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    done = run_python(project, "-c", script)
     return None if done.returncode else Introduction(*json.loads(done.stdout))
 
 

@@ -46,7 +46,7 @@ def open_project(folder: Path) -> Project:
     top = run_unchecked(folder, "rev-parse", "--show-toplevel").stdout.strip()
     if not (folder / FILE).is_file():
         raise UserError(f"{folder}: no {FILE} here: this is not the folder of a project made by `ladder new`")
-    if not top or Path(top).resolve() != folder.resolve():
+    if not top or not Path(top).samefile(folder):
         raise UserError(
             f"{folder}: not the root of a git repository (an unpacked ZIP file has no history): clone it, or"
             " begin one: `git init --initial-branch main && git add --all && git commit -m Begin`, then climb"

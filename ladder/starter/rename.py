@@ -2,12 +2,14 @@
 
 import importlib.util
 import keyword
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
+from subprocess import CompletedProcess
 
 from ladder import UserError
 from ladder.levels import levels
@@ -46,6 +48,19 @@ def _is_installed(name: str) -> bool:
     """Whether Python has such a module elsewhere than in the current folder, which `python -m` searches."""
     elsewhere = [each for each in sys.path if Path(each or ".").resolve() != Path.cwd()]
     return name in sys.modules or PathFinder.find_spec(name, elsewhere) is not None
+
+
+def run_python(project: Path, *arguments: str, python: str = sys.executable) -> CompletedProcess[str]:
+    """Run code of a project, which prints in UTF-8 on every system; nothing is left behind."""
+    return subprocess.run(
+        [python, "-B", *arguments],
+        cwd=project,
+        env=os.environ | {"PYTHONUTF8": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+    )
 
 
 def dashed(name: str) -> str:
@@ -113,12 +128,9 @@ def _format(folder: Path) -> None:
     """Wrap and sort again: the order of imports and the length of lines depend on the name."""
     if not CAN_FORMAT:
         return
-    ruff = [sys.executable, "-m", "ruff"]
     common = ["--quiet", "--no-cache", "--config", "pyproject.toml", "."]
     for command in (["check", "--select", "I", "--fix"], ["format"]):
-        done = subprocess.run(
-            [*ruff, *command, *common], cwd=folder, capture_output=True, text=True, check=False
-        )
+        done = run_python(folder, "-m", "ruff", *command, *common)
         if done.returncode:
             raise UserError(
                 f"the renamed code could not be formatted: {(done.stderr or done.stdout).strip()}"

@@ -1,4 +1,4 @@
-"""Selects the clean feed of a scenario, and the feed that it publishes."""
+"""Selects the feed that a scenario publishes."""
 
 from pathlib import Path
 
@@ -12,25 +12,9 @@ from ladder.world.scenario import Scenario
 from ladder.world.simulator import FIRST, simulate
 
 
-def clean_feed(scenario: Scenario | None, feed: Path | None = None) -> pd.DataFrame:
-    """The true feed of a scenario.
-
-    This is a given feed; or the committed one, if the scenario leaves the world as it is; or the simulated
-    world of the scenario. Events change people's behaviour, so only the simulator can produce them: over a
-    given feed they are left out.
-    """
-    if feed is not None:
-        return read_feed(feed)
-    if scenario is None or (scenario.trend == "gradual" and not scenario.events):
-        return read_feed(COMMITTED_FEED)
-    return simulate(scenario, months=months_of(scenario))
-
-
-def months_of(scenario: Scenario | None) -> int:
+def months_of(scenario: Scenario) -> int:
     """The months of the world that a scenario needs: two years, or more if its story ends later."""
-    if scenario is None or scenario.end is None:
-        return 24
-    return max(24, (pd.Period(scenario.end, freq="M") - FIRST).n + 1)
+    return 24 if scenario.end is None else max(24, (pd.Period(scenario.end, freq="M") - FIRST).n + 1)
 
 
 def published_feed(
@@ -38,12 +22,19 @@ def published_feed(
 ) -> pd.DataFrame:
     """What the feed shows at `until` (exclusive), for the folder `out`.
 
+    Published is a given feed; or the committed one, if the scenario leaves the world as it is; or the
+    simulated world of the scenario. Events change people's behaviour, so only the simulator can produce them:
+    over a given feed they are left out.
+
     Raises UserError if `until` is outside the feed or `out` is the clean feed.
     """
     for clean in (COMMITTED_FEED, feed):
         if clean is not None and out.resolve() == clean.resolve():
             raise UserError(f"--out {out}: must not be the clean feed itself; choose another folder")
-    frame = clean_feed(scenario, feed)
+    if feed or scenario is None or (scenario.world.trend == "gradual" and not scenario.events):
+        frame = read_feed(feed or COMMITTED_FEED)
+    else:
+        frame = simulate(scenario, months=months_of(scenario))
     first, after = frame["timestamp"].iloc[0], frame["timestamp"].iloc[-1].normalize() + pd.Timedelta(days=1)
     if not first < until <= after:
         raise UserError(

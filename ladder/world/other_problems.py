@@ -94,7 +94,19 @@ def write_sample(name: str, folder: Path) -> int:
 
 
 def write(name: str, folder: Path, end: date, event: date | None, fault: date | None, days: int) -> int:
-    """Write a feed of a problem until before a day; from `fault` on, `days` days are reported wrongly."""
+    """Write a feed of a problem until before a day; from `fault` on, `days` days are reported wrongly.
+
+    Later months of such a feed are removed. Raises UserError if nothing has happened by then.
+    """
     module = world(name)
+    if end <= module.START:
+        raise UserError(f"--until {end}: nothing has happened yet; choose a date after {module.START}")
     fault_period = None if fault is None else (fault, fault + timedelta(days=days))
-    return publish(module, module.happened(end, event), datetime.combine(end, time()), folder, fault_period)
+    rows = module.happened(end, event)
+    count = publish(module, rows, datetime.combine(end, time()), folder, fault_period)
+    first, *others = sorted(folder.glob("????-??.csv"))
+    header = first.read_text(encoding="utf-8").partition("\n")[0]
+    for path in others:
+        if path.stem > f"{end - timedelta(days=1):%Y-%m}" and header in path.read_text(encoding="utf-8"):
+            path.unlink()
+    return count

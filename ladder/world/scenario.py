@@ -55,7 +55,8 @@ class Outage(_Dated):
     kind: Literal["outage"]
     humidity_null: bool = True
     missing_share: float = Field(default=0.0, ge=0, le=1)
-    late_hours: int = Field(default=0, ge=0, le=24 * 60)
+    # At most until the end of the month after: a replay publishes two months anew each day.
+    late_hours: int = Field(default=0, ge=0, le=24 * 27)
 
 
 class Poison(_Dated):
@@ -86,10 +87,6 @@ class Scenario(Strict):
     world: World = World()
     events: tuple[Event, ...] = Field(default=(), alias="event")
     faults: tuple[Fault, ...] = Field(default=(), alias="fault")
-
-    @property
-    def trend(self) -> Trend:
-        return self.world.trend
 
     @model_validator(mode="after")
     def _period(self) -> Self:

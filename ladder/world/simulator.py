@@ -123,7 +123,7 @@ def _demand(
 
 def _level(stamps: pd.DatetimeIndex, scenario: Scenario | None) -> Floats:
     """Level of demand apart from the season: the trend, times the growth of the events."""
-    if scenario is None or scenario.trend == "gradual":
+    if scenario is None or scenario.world.trend == "gradual":
         years = stamps.year - FIRST.year
         month = 12 * years + stamps.month - 1 + (stamps.day - 1 + stamps.hour / 24) / stamps.days_in_month
         level = np.interp(np.asarray(month), np.arange(len(GRADUAL)) + 0.5, GRADUAL)

@@ -94,12 +94,31 @@ def test_a_monorepo_is_noted_and_a_part_of_it_is_assessed_by_its_path(tmp_path: 
     assert assessed(tmp_path, sub="two").practices["tracking"].seen
 
 
-def test_the_outer_ci_counts_for_a_part_only_where_it_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (CI, workflow("pytest one", job="    defaults: {run: {working-directory: one}}\n")),
+        (CI, workflow("cd ./one && pytest tests", "ls two.txt one-two/two-three")),
+        (".gitlab-ci.yml", "a: {script: [pytest one]}\nb: {script: [ls two]}\n"),
+        (
+            "azure-pipelines.yml",
+            "jobs:\n- {job: a, steps: [script: pytest one]}\n- {job: b, steps: [script: ls two]}\n",
+        ),
+    ],
+)
+def test_the_outer_ci_counts_for_a_part_only_where_it_names_it(tmp_path: Path, name: str, text: str) -> None:
     git(tmp_path, "init", "--quiet")
-    steps = workflow("pytest one", job="    defaults: {run: {working-directory: one}}\n")
-    make(tmp_path, {CI: steps, "one/test_a.py": TESTS, "two/test_a.py": TESTS})
-    assert assessed(tmp_path, sub="one").practices["tests"].seen
+    make(tmp_path, {name: text, "one/test_a.py": TESTS, "two/test_a.py": TESTS})
+    one = assessed(tmp_path, sub="one").practices["tests"]
+    assert one.seen
+    assert any(each.fact.file == f"../{name}" for each in one.findings)
     assert not assessed(tmp_path, sub="two").practices["tests"].seen
+
+
+def test_a_folder_that_an_outer_repository_ignores_is_read(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    make(tmp_path, {".gitignore": "*\n", "work/train.py": TRAIN})
+    assert set(read_tree(tmp_path / "work").files) == {"train.py"}
 
 
 def test_a_project_half_way_up_stands_where_all_rows_hold(tmp_path: Path) -> None:
@@ -146,6 +165,7 @@ def test_marks_on_rows(tmp_path: Path) -> None:
         ("by: a\non: 2026-01-01\nanswers: {hand-over: maybe}", "hand-over"),
         ("by: a\non: 2026-01-01\nrows: {L1-A1: not applicable}", "reason"),
         ("by: a\non: 2026-01-01\nanswers: {hand-over: not detected}", "reason"),
+        (ANSWERS.replace("yes", "{answer: not applicable, because: so}"), "hand-over: .* row"),
         ("by: a\nwho: b", "who"),
     ],
 )
@@ -171,6 +191,7 @@ def test_the_file_that_is_printed_is_accepted_while_questions_are_unknown() -> N
 
 def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> None:
     path = tmp_path / "maturity-answers.yaml"
+    path.write_text("answers:\n", encoding="utf-8")
     replies = iter(["", "y", "the wiki", "n", "", ""])
     practices = [rules().practice(each) for each in ("hand-over", "data-team", "incidents")]
     new = ask(practices, parse("", "", rules()), "Ann", "2026-01-31", lambda _: next(replies))

@@ -207,6 +207,11 @@ def test_faults_of_a_story_can_be_laid_over_each_other(committed: pd.DataFrame) 
             "title = 'x'\nsays = 'y.'\n[[fault]]\nkind = 'units'\nfrom = 2012-05-07\nto = 2012-05-06",
             "fault.0.units: to is before from",
         ),
+        (
+            "title = 'x'\nsays = 'y.'\n[[fault]]\nkind = 'outage'\nfrom = 2012-05-07\nto = 2012-05-07\n"
+            "late_hours = 649",
+            "fault.0.outage.late_hours: Input should be less than or equal to 648",
+        ),
         ("title = ", "not TOML"),
     ],
 )

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ladder import workcopy
-from ladder.lab import definition
+from ladder import ROOT, workcopy
+from ladder.lab import definition, work
 from ladder.lab.checks import check
 from ladder.lab.definition import Criterion, lab_of
 from ladder.lab.machine import unprepared_labs
@@ -166,6 +166,18 @@ def test_paths_with_spaces_and_on_other_drives_can_be_entered(monkeypatch: pytes
 
 
 @pytest.mark.usefixtures("small")
+def test_where_the_environment_cannot_be_written_the_tool_is_found_by_a_variable(
+    ladder: Ladder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "library").touch()  # not a folder
+    monkeypatch.setattr(work, "environment_path", lambda: Path(sys.prefix))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path / "library"))
+    done = ladder("3")
+    assert (done.status, done.err) == (0, "")
+    assert f'PYTHONPATH="{ROOT}"' in done.out
+
+
+@pytest.mark.usefixtures("small")
 def test_what_is_not_required_is_a_warning(ladder: Ladder, small: Path) -> None:
     extra = "criteria:\n  - {id: size, says: It is big, tip: Grow, file: none.yaml, warns: true}"
     small.write_text(SMALL.replace("criteria:", extra), encoding="utf-8")
@@ -305,7 +317,6 @@ def test_lab_0_names_what_this_machine_lacks(tmp_path: Path, monkeypatch: pytest
     lab = lab_of(0)
     state = {each.criterion.id: each.passed for each in check(lab, tmp_path, 1)}
     assert {name for name in ("git-name", "proxy") if not state[name]} == {"git-name", "proxy"}
-    assert state["python"]
     assert state["git"]
     assert not state["prepared"]
     (tmp_path / ".gitconfig").write_text("[user]\nname = A\nemail = a@localhost\n", encoding="utf-8")

@@ -23,7 +23,7 @@ def story(days: int, *incidents: Incident) -> Story:
     """So many days on which the same number of bikes is rented in each hour."""
     hours = pd.date_range(START, periods=24 * days, freq="h")
     clean = pd.DataFrame({"timestamp": hours, "count": COUNT})
-    return Story("made", "Made", START, day(days - 1), clean, load_scenario("calm"), incidents)
+    return Story("made", START, day(days - 1), clean, load_scenario("calm"), incidents)
 
 
 def answers(*errors: float) -> pd.DataFrame:

@@ -64,6 +64,17 @@ def test_an_environment_with_another_version_or_without_a_package_is_not_used(
     assert not bootstrap._lock_is_satisfied(lock)
 
 
+def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path) -> None:
+    """Its scripts name its Python by path."""
+    here, there = tmp_path / "here" / ".venv", tmp_path / "there" / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", here], check=True)
+    (here / "requirements.lock.sha256").write_text(bootstrap._digest(bootstrap.LOCK), encoding="utf-8")
+    assert bootstrap._is_complete(here)
+    here.parent.rename(there.parent)
+    assert not bootstrap._is_complete(there)
+    assert not bootstrap._works(there)
+
+
 @pytest.mark.slow
 def test_without_a_network_one_line_says_so_and_nothing_counts_as_set_up(clone: Path) -> None:
     python = bare_python(clone)

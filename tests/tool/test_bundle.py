@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ladder import ROOT, bootstrap, git
+from ladder import ROOT, UserError, bootstrap, git
 from ladder.bundle import PATCH_RELEASES, PYTHONS, SYSTEMS, fetch, targets, without_markers
 from ladder.cli import app
 from ladder.locks import entries
@@ -57,6 +57,13 @@ def test_what_cannot_be_bundled_is_refused(tmp_path: Path, arguments: list[str],
     done = CliRunner().invoke(app, ["bundle", str(tmp_path), *arguments])
     assert named in str(done.exception)
     assert [each.name for each in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_without_for_only_a_processor_that_has_wheels_is_bundled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    with pytest.raises(UserError, match=r"riscv64.*--for linux"):
+        targets()
+    assert targets(["linux"])
 
 
 @pytest.mark.slow  # fetches them

@@ -148,6 +148,16 @@ def test_conflicts_are_marked_as_git_marks_them_and_listed_with_what_to_do(
         edit.kept(project)
 
 
+def test_a_new_file_in_a_folder_that_was_renamed_is_to_be_added(ladder: Ladder, tmp_path: Path) -> None:
+    project = made(1, tmp_path / "project", PACKAGE)
+    git(project, "mv", f"{PACKAGE}/data", f"{PACKAGE}/tables")
+    commit(project)
+    done = ladder("climb", project, "--dry-run")
+    assert "deleted by you" not in done.stdout
+    (new,) = {line for line in done.stdout.splitlines() if "new in the template" in line}
+    assert re.search(rf"{PACKAGE}/tables/(\w+\.py) .*`git add {PACKAGE}/tables/\1`", new)
+
+
 def test_a_dry_run_shows_what_would_change_and_changes_nothing(ladder: Ladder, tmp_path: Path) -> None:
     project = lived_in(2, tmp_path / "project")
     os.utime(project / "README.md", (0, 0))  # git would note in its index that this is nothing
@@ -334,6 +344,8 @@ def test_a_climb_says_what_the_problem_lacks_and_what_to_run_next(ladder: Ladder
     schema = project / PACKAGE / "problem" / "schema.py"
     schema.write_text(schema.read_text(encoding="utf-8") + "# synthetic_time\n", encoding="utf-8")
     commit(project)
+    (project / ".venv" / "bin").mkdir(parents=True)
+    (project / ".venv" / "bin" / "python").symlink_to(tmp_path / "an older Python")
     done = ladder("climb", project)
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()

@@ -70,6 +70,16 @@ def test_another_path_is_advised_only_where_a_path_is_the_cause(
     assert capsys.readouterr().err == says
 
 
+def test_what_is_redirected_is_utf_8_in_any_locale(
+    run_ladder: Ladder, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment["PYTHONIOENCODING"] = "cp1252"  # of a pipe or file on Windows
+    (tmp_path / "größe").mkdir()
+    done = run_ladder("assess", tmp_path / "größe")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "größe" in done.stdout
+
+
 def test_a_scenario_without_a_period_is_no_story(ladder: Ladder, tmp_path: Path) -> None:
     path = tmp_path / "idea.toml"
     path.write_text('title = "An idea"\nsays = "Nothing yet."\n', encoding="utf-8")

@@ -27,7 +27,8 @@ def test_run_shows_each_step_with_who_does_it_and_its_command(
     run_ladder: Ladder, number: int, environment: dict[str, str]
 ) -> None:
     # As on a company's laptop, where the proxy for the internet cannot reach services of the laptop.
-    environment["HTTP_PROXY"] = environment["http_proxy"] = "http://127.0.0.1:9"
+    nowhere = dict.fromkeys(("HTTP_PROXY", "http_proxy", "MLFLOW_TRACKING_URI"), "http://127.0.0.1:9")
+    environment.update(nowhere, BIKE_DATABASE="postgresql://127.0.0.1:9/theirs")
     done = run_ladder("run", str(number))
     assert done.returncode == 0, done.stderr
     book = runbook.load(levels()[number].folder)
@@ -78,12 +79,17 @@ def test_up_releases_and_serves_until_ctrl_c(environment: dict[str, str]) -> Non
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
-def test_up_on_day_0_has_no_model_yet_and_ends_on_ctrl_c(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
+def test_up_on_day_0_has_no_model_yet_and_ends_on_a_signal(
+    environment: dict[str, str], sent: signal.Signals, status: int
+) -> None:
     process, url = up(environment, "1", "--empty")
     assert httpx.get(f"{url}/live").status_code == 200
     assert httpx.get(f"{url}/ready").status_code == 503
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=30) == 130
+    process.send_signal(sent)
+    assert process.wait(timeout=30) == status
     assert processes_in(Path(environment["LADDER_HOME"])) == []
 
 

@@ -84,6 +84,7 @@ def test_the_demo_replays_every_level_and_reports_what_users_got(
         {"kind": "units", "since": incidents[0], "until": incidents[0]},
         {"kind": "growth", "since": incidents[1], "until": None},
     ]
+    assert report["story"]["name"] == str(scenario)  # by which it is found again
     assert list(report["levels"]) == [str(number) for number in numbers]
     for number, row in report["levels"].items():
         assert 0 < row["mae"] < 200

@@ -161,6 +161,11 @@ def test_a_name_that_is_none_or_taken_is_refused(name: str, says: str, tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_nobody_gave_is_to_be_given(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"2024_churn: use ASCII letters.*; give another with --package"):
+        new(level(1), tmp_path / "2024-churn", Console(quiet=True), draft=["table.csv", "--label", "left"])
+
+
 def test_a_name_is_free_though_the_current_folder_has_something_of_that_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,7 +290,7 @@ def test_a_kill_leaves_nothing_half_made_and_the_next_one_clears_up(tmp_path: Pa
         "n.new(level(1), Path(sys.argv[1]), Console())\n"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "project")],
+        [sys.executable, "-c", program, str(tmp_path / "project [1]")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -294,10 +299,10 @@ def test_a_kill_leaves_nothing_half_made_and_the_next_one_clears_up(tmp_path: Pa
     with process:
         assert process.stdout.readline() == "there\n"
         process.kill()
-    assert not (tmp_path / "project").exists()
+    assert not (tmp_path / "project [1]").exists()
     assert len(list(tmp_path.iterdir())) == 1  # what it was at, under another name
-    made(1, tmp_path / "project")
-    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+    made(1, tmp_path / "project [1]")
+    assert [path.name for path in tmp_path.iterdir()] == ["project [1]"]
 
 
 def test_cut_off_it_clears_up_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,9 +315,12 @@ def test_cut_off_it_clears_up_by_itself(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_git_that_never_heard_of_its_user_makes_one_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("known", ["", "[user]\nemail = a@localhost\n"])
+def test_git_that_does_not_know_the_name_of_its_user_makes_one_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str
 ) -> None:
+    (tmp_path / "nobody").mkdir()
+    (tmp_path / "nobody" / ".gitconfig").write_text(known, encoding="utf-8")
     monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "nobody"))
     monkeypatch.setenv("GIT_AUTHOR_NAME", "Somebody else")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -168,7 +169,9 @@ def test_every_row_of_the_model_has_its_code_and_its_proof_and_no_excerpt_is_the
     assert list(book["rows"]) == [each.id for each in practices.rows()]
     for row_id, row in book["rows"].items():
         assert row["code"], row_id
-        assert book["excerpts"][row["proof"]]["name"] == practices.proof_of(row_id).name
+        proof = practices.proof_of(row_id)
+        shown = book["excerpts"][row["proof"]]
+        assert (shown["name"], shown["line"]) == (proof.name, proof.first)
         for each in row["code"]:
             assert book["excerpts"][each]["path"].startswith(f"level{row['level']}_")
     seen = [(each["path"], each["line"], each["html"]) for each in book["excerpts"]]
@@ -193,6 +196,14 @@ def test_what_a_level_says_cannot_become_part_of_the_page() -> None:
     assert "&lt;script&gt;alert(1)" in text
     inside = re.findall(r'id="facts">(.*?)</script>', text, re.DOTALL)[0]
     assert json.loads(inside)["story"]["title"] == nasty
+
+
+def test_the_command_that_regenerates_a_page_takes_paths_with_spaces() -> None:
+    known = seeded((0,))
+    story = known.story.model_copy(update={"name": "my own/week.toml"})
+    text = unescape(render(known.model_copy(update={"story": story, "assumed_in": "our people.yaml"})))
+    assert "compare --scenario 'my own/week.toml' --from" in text
+    assert "--people 'our people.yaml'" in text
 
 
 def test_without_incidents_and_with_two_levels_only_what_there_is_is_shown() -> None:

@@ -127,6 +127,16 @@ def test_labels_are_published_when_they_are_due_and_faults_in_their_days(name: s
         assert bool(days) == (path.stem == f"{fault[0]:%Y-%m}")
 
 
+def test_a_feed_that_ends_earlier_loses_the_later_months_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "2029-01.csv").write_text("mine\n", encoding="utf-8")
+    start = other_problems.world(NAMES[0]).START
+    for days in (70, 10):
+        other_problems.write(NAMES[0], tmp_path, start + timedelta(days=days), None, None, 7)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{start:%Y-%m}.csv", "2029-01.csv"}
+    with pytest.raises(UserError, match=f"--until {start}: .* after {start}"):
+        other_problems.write(NAMES[0], tmp_path, start, None, None, 7)
+
+
 def test_clocks_change_in_the_world_of_the_electricity() -> None:
     world = other_problems.world("energy-load")
     times = [row["period_start"] for row in world.happened(date(2023, 3, 28)) if row["region"] == 1]
