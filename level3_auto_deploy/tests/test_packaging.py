@@ -69,12 +69,12 @@ def test_models_are_delivered_by_the_commands_of_the_project_where_that_is_switc
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
     train, ab = (each["schedules"][0]["cron"] for each in deployments if "schedules" in each)
     assert triggers["schedule"] == [{"cron": train}, {"cron": ab}]
-    assert all("vars.DELIVERY == 'on' &&" in job["if"] for job in jobs.values())
+    assert all("vars.TRAINING == 'on' &&" in job["if"] for job in jobs.values())
     assert f"github.event.schedule == '{train}'" in jobs["train"]["if"]
     assert f"github.event.schedule == '{ab}'" in jobs["ab-step"]["if"]
     assert {name: commands(job) for name, job in jobs.items()} == {
         "train": ["train"],
-        "deploy": ["ingest", "deploy", "promote"],
+        "deploy": ["ingest", "deploy"],
         "ab-step": ["ingest", "ab step"],
         "rollback": ["ingest", "rollback"],
     }

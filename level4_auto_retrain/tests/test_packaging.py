@@ -81,7 +81,7 @@ def test_loop_workflow_runs_project_commands() -> None:
     assert {name: commands(job) for name, job in jobs.items()} == {
         "cycle": ["agent"],
         "retrain": ["retrain"],
-        "deploy": ["ingest", "deploy", "promote"],
+        "deploy": ["ingest", "deploy"],
         "rollback": ["ingest", "rollback"],
     }
     # No untrusted input in `run`: it could inject commands.

@@ -161,7 +161,7 @@ LINES_ELSEWHERE = {
 }
 # By their first lines.
 BLOCKS_ELSEWHERE = {
-    ("docs/production.md", r"docker compose "): SERVERS,
+    ("docs/production.md", r"docker (compose|run) "): SERVERS,
     ("docs/starters.md", r"cp -r level2"): (
         "tests/tool/test_new.py::test_any_level_that_was_copied_by_hand_gives_predictions"
     ),

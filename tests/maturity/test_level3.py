@@ -873,10 +873,7 @@ def test_pipelines_deliver_models_and_application_by_the_commands_that_are_typed
     # The same, in the same order, as the runbook's: what `train` does in one go stands here as two jobs.
     assert typed("train") == ["train --no-deploy"]
     assert jobs["deploy"]["needs"] == "train"
-    promotion = (
-        'promote "$VERSION" --to "$BIKE_DEPLOY__PROMOTE_TO"'  # where there is a registry to promote to
-    )
-    assert typed("deploy") == ["ingest", 'deploy "$VERSION"', promotion]
+    assert typed("deploy") == ["ingest", 'deploy "$VERSION"']
     assert [f"python -m bike_demand {line}" for line in typed("ab-step")] == [
         str(each.command) for each in practice.book.daily
     ]
