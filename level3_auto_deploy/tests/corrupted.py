@@ -56,6 +56,10 @@ def times_four(row: Row) -> Row:
     return changed(row, part_a=None, part_b=None, amount=4 * row.amount)
 
 
+def unlabelled(row: Row) -> Row:
+    return changed(row, part_a=None, part_b=None, amount=None)
+
+
 def publish(rows: Iterable[Row], folder: Path) -> None:
     """Write these rows as the operator's feed."""
     by_month: dict[str, list[str]] = {}

@@ -25,7 +25,17 @@ from bike_demand.data.quality import (
     require_no_violations,
 )
 from tests.conftest import ROOT
-from tests.corrupted import Change, changed, corrupt, fahrenheit, feed_rows, no_moisture, times_four, without
+from tests.corrupted import (
+    Change,
+    changed,
+    corrupt,
+    fahrenheit,
+    feed_rows,
+    no_moisture,
+    times_four,
+    unlabelled,
+    without,
+)
 from tests.ingested import frame
 from tests.toy import MACHINES
 
@@ -262,6 +272,9 @@ def test_a_level_is_judged_only_where_no_other_source_has_the_labels() -> None:
     assert (found.subject, found.ongoing) == ("label", False)
     assert set(found.rows) == set(ids("2011-03-07", "2011-03-21"))
     assert check_level(frame(rows), RULES, LABELS) == []
+    (found,) = check_level(frame(corrupt(rows, "2011-03-21", "2011-04-01", unlabelled)), RULES)
+    assert found.ongoing
+    assert check_level(frame([unlabelled(row) for row in rows]), RULES) == []
     grown = corrupt(
         ROWS, "2011-03-01", "2011-04-01", lambda row: changed(row, amount=round(1.6 * row.amount))
     )
@@ -316,6 +329,7 @@ def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last()
     assert (found.subject, "'stahl'" in found.message, found.ongoing) == ("material", True, False)
     assert list(found.times) == rows.loc[rows["material"] == "stahl", "begins"].tolist()
     assert not [each for each in check_inputs(rows, off("texts")) if each.rule == "texts"]
+    assert not [each for each in check_inputs(rows, RULES, {"material": ["stahl"]}) if each.rule == "texts"]
 
 
 def test_occasional_or_ubiquitous_new_values_are_no_violation() -> None:

@@ -362,10 +362,17 @@ def retrain(
 
 
 @app.command(epilog="Example: python -m bike_demand incidents")
-def incidents(json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+def incidents(
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    withdraw: Annotated[
+        int | None, typer.Option(metavar="N", help="Delete the regression case of incident N, a false alarm.")
+    ] = None,
+) -> None:
     """List the incidents: start, detection, response, cost and regression case."""
-    from bike_demand.loop.incidents import print_incidents
+    from bike_demand.loop.incidents import print_incidents, withdraw_case
 
+    if withdraw is not None:
+        withdraw_case(settings.load_settings(), withdraw)
     print_incidents(settings.load_settings(), as_json=json, emit=typer.echo)
 
 

@@ -28,7 +28,7 @@ from bike_demand.store import daily_stats, event_log
 from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.database import open_database
 from bike_demand.store.deployments import all_deployments
-from bike_demand.store.tables import StoredSignal
+from bike_demand.store.tables import Signal
 from bike_demand.training import steps
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ def _mean(total: float, rows: int) -> str:
     return f"{total / rows:.{PROBLEM.loss.decimals}f}" if rows else ""
 
 
-def _emit_signal(raised: StoredSignal, as_of: datetime | None) -> None:
+def _emit_signal(raised: Signal, as_of: datetime | None) -> None:
     """Emit a signal as an event to the server, where an automation starts `respond`."""
     payload = {
         "signal": str(raised.id),
@@ -193,12 +193,12 @@ def monitoring_cycle(as_of: datetime | None = None) -> State[None]:
     run_as_task("connect", _check_stores)
     emitted = 0
 
-    def emit(raised: StoredSignal) -> None:
+    def emit(raised: Signal) -> None:
         nonlocal emitted
         emitted += 1
         run_as_task(f"emit signal: {raised.kind}", lambda: _emit_signal(raised, as_of))
 
-    runner = CycleRunner(run_as_task, emit, _train_as_flow, _deploy_as_flow)
+    runner = CycleRunner(run_as_task, emit, train, _deploy_as_flow)
     loop.run_cycle(load_settings(), as_of, print, runner)
     _publish_production_artifact()
     # The message is shown with the flow run; runbook.yaml reads the number from it.
@@ -209,16 +209,12 @@ def monitoring_cycle(as_of: datetime | None = None) -> State[None]:
 def respond(signal: str, as_of: str = "", description: str = "a signal") -> State[None]:
     """Respond to a signal, given its id; a retry resumes where it was interrupted."""
     run_as_task("connect", _check_stores)
-    runner = CycleRunner(run_as_task, None, _train_as_flow, _deploy_as_flow)
+    runner = CycleRunner(run_as_task, None, train, _deploy_as_flow)
     done = loop.respond_to_signal(load_settings(), int(signal), _parse_time(as_of), print, runner)
     create_markdown_artifact(
         f"# {description}\n{done}", key="response", description="Response to the signal."
     )
     return Completed(message=done)
-
-
-def _train_as_flow(as_of: datetime | None) -> steps.Made:
-    return train(as_of)
 
 
 def _deploy_as_flow(context: Context, version: int) -> None:

@@ -9,8 +9,7 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.store import event_log
 from bike_demand.store.daily_stats import store_drift_report
 from bike_demand.store.database import open_database
-from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import Alert, DailyStats, Deployment, SignalKind, State, Transition
+from bike_demand.store.tables import Alert, DailyStats, Deployment, Signal, SignalKind, State, Transition
 
 FIRST = date(2011, 10, 1)
 DAYS = 100
@@ -166,4 +165,4 @@ def example_test() -> dict[str, Any]:
 
 def signal(kind: SignalKind, subject: str = "version 2") -> Signal:
     """A signal that says what it is."""
-    return Signal(kind, subject, NOW, f"{subject} is shown <b>as it is</b>.", {})
+    return Signal(kind, subject, NOW, NOW, f"{subject} is shown <b>as it is</b>.", {})

@@ -24,10 +24,11 @@ NOON = datetime(2012, 5, 1, 12)
 
 
 class Receiver(ThreadingHTTPServer):
-    """A webhook receiver that returns these statuses, then 200; 0: never responds."""
+    """A webhook receiver that returns these statuses, then 200; 0: never responds; -1: a byte at a time."""
 
     def __init__(self, port: int, answers: Sequence[int] = ()) -> None:
         received: list[dict[str, Any]] = []
+        paths: list[str] = []
         left = list(answers)
         released = threading.Event()
 
@@ -37,9 +38,13 @@ class Receiver(ThreadingHTTPServer):
                 status = left.pop(0) if left else 200
                 if status == 0:
                     released.wait(60)
+                elif status == -1:
+                    while not released.wait(0.1):
+                        self.wfile.write(b"H")
                 elif status == 200:
                     received.append(body)
-                self.send_response(status or 504)
+                    paths.append(self.path)
+                self.send_response(status if status > 0 else 504)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -47,7 +52,7 @@ class Receiver(ThreadingHTTPServer):
                 pass
 
         super().__init__(("127.0.0.1", port), Handler)
-        self.received, self.released = received, released
+        self.received, self.paths, self.released = received, paths, released
 
 
 @contextmanager
@@ -135,6 +140,7 @@ def test_alert_is_not_repeated_in_quiet_period(database: Database) -> None:
     assert made(database, NOON + timedelta(hours=1), key="data-quality:moisture")
     assert made(database, NOON + quiet)
     assert len(deliver(database)) == 3
+    assert made(database, NOON - quiet)  # the feed's clock is behind the wall clock of the others
 
 
 def test_unreachable_receiver_gets_each_alert_once_later(database: Database, port: int) -> None:
@@ -200,6 +206,18 @@ def test_hanging_receiver_has_bounded_cost(
     assert keys_of(receiver, database) == ["3", "4", "later", "0", "1", "2"]
 
 
+def test_receiver_that_trickles_has_bounded_cost(
+    database: Database, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerts, "ATTEMPT_SECONDS", 0.5)
+    made(database)
+    with listening(port, [-1]):
+        began = time.monotonic()
+        deliver(database)
+        assert time.monotonic() - began < 5
+    assert [each["permanent"] for each in event_log.delivery_failures(database)] == [False]
+
+
 @pytest.mark.parametrize(
     ("address", "service"),
     [
@@ -219,15 +237,16 @@ def test_addresses_of_chats_and_webhooks_are_known(address: str, service: str) -
     assert [type(each).__name__ for each in receiver] == [service]
 
 
-@pytest.mark.parametrize("scheme", ["json", "http"])
+@pytest.mark.parametrize(("scheme", "query"), [("json", ""), ("http", "?token=a%2Fb&x=1")])
 def test_message_is_complete(
-    database: Database, port: int, monkeypatch: pytest.MonkeyPatch, scheme: str
+    database: Database, port: int, monkeypatch: pytest.MonkeyPatch, scheme: str, query: str
 ) -> None:
-    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", f"{scheme}://127.0.0.1:{port}/hook")
+    monkeypatch.setenv("BIKE_LOOP__ALERTS__WEBHOOK", f"{scheme}://127.0.0.1:{port}/hook{query}")
     made(database)
     with listening(port) as receiver:
         logged = json.loads(deliver(database)[0])["alert"]
     (document,) = receiver.received
+    assert receiver.paths == [f"/hook{query}"]
     assert document["title"] == "Data quality: heat"
     for part in ("2012-05-01 12:00", "heat changes its unit.", "Have it corrected.", "10", logged["id"]):
         assert part in document["message"]

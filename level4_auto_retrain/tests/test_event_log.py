@@ -9,12 +9,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from bike_demand.core.errors import UserError
 from bike_demand.store import event_log
+from bike_demand.store.daily_stats import store_drift_report
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.event_log import DONE, Signal
-from bike_demand.store.tables import SignalKind
+from bike_demand.store.event_log import DONE
+from bike_demand.store.expected_ranges import publish_ranges
+from bike_demand.store.tables import ExpectedRange, Signal, SignalKind
 from tests.conftest import ROOT
 from tests.postgres import running_postgres
 from tests.service import free_port
@@ -36,7 +39,11 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
 def signal(
     at: datetime, message: str = "too hot", subject: str = "heat", kind: SignalKind = SignalKind.QUALITY
 ) -> Signal:
-    return Signal(kind, subject, at, message, {"message": message})
+    return Signal(kind, subject, at, at, message, {"message": message})
+
+
+def all_signals(database: Database) -> list[Signal]:
+    return database.all(select(Signal).order_by(Signal.id))
 
 
 def test_open_signal_is_one_row(
@@ -45,7 +52,7 @@ def test_open_signal_is_one_row(
     first = event_log.update_signals(database, [signal(NOON)], NOON)
     assert [(each.message, each.ended_at) for each in first.new] == [("too hot", None)]
     again = event_log.update_signals(database, [signal(NOON + DAY, "still")], NOON + DAY)
-    assert (again.new, [each.id for each in again.open]) == ((), [first.new[0].id])
+    assert (again.new, [each.id for each in again.open]) == ([], [first.new[0].id])
     (kept,) = event_log.open_signals(database)
     assert (kept.first_at, kept.last_at, kept.message) == (NOON, NOON + DAY, "still")
     assert kept.evidence == {"message": "still"}
@@ -53,7 +60,7 @@ def test_open_signal_is_one_row(
     assert [(each.id, each.ended_at) for each in over.ended] == [(kept.id, NOON + 2 * DAY)]
     assert event_log.open_signals(database) == []
     event_log.update_signals(database, [signal(NOON + 3 * DAY)], NOON + 3 * DAY)
-    assert [each.ended_at for each in event_log.stored_signals(database)] == [NOON + 2 * DAY, None]
+    assert [each.ended_at for each in all_signals(database)] == [NOON + 2 * DAY, None]
 
 
 def test_signals_differ_by_kind_and_subject(database: Database) -> None:
@@ -99,7 +106,7 @@ def test_open_incident_and_case_are_unique(database: Database) -> None:
     (kept,) = event_log.incidents(database)
     assert kept.responses == [{"at": NOON.isoformat(), "response": "held"}]
     assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"rows": 3}, regression_case)
-    assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [1]}]
+    assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [2]}]
     assert event_log.incidents(database, only_open=True) == []
     assert event_log.open_incident(database, SignalKind.QUALITY, "heat", **about).id != first.id  # type: ignore[arg-type]
 
@@ -112,6 +119,9 @@ def test_concurrent_raises_keep_one_row(database: Database) -> None:
             for number in range(5):
                 event_log.update_signals(database, [signal(NOON + number * DAY)], NOON + number * DAY)
                 event_log.begin_training(database, reason="drift", at=NOON)
+                event_log.publish_fields(database, {str(number): {}}, NOON)
+                store_drift_report(database, NOON + number * DAY, {})
+                publish_ranges(database, [ExpectedRange(str(number), 0.0, 1.0, [0.5] * 24, NOON)])
         except BaseException as error:
             failed.append(error)
 
@@ -121,7 +131,7 @@ def test_concurrent_raises_keep_one_row(database: Database) -> None:
     for each in threads:
         each.join()
     assert failed == []
-    assert len(event_log.stored_signals(database)) == 1
+    assert len(all_signals(database)) == 1
     assert len(event_log.trainings(database)) == 1
 
 

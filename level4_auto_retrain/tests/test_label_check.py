@@ -8,7 +8,7 @@ from bike_demand.core.current import Row, row_id
 from bike_demand.core.settings import load_settings
 from bike_demand.data.label_check import check_ingested, check_labels
 from tests.conftest import ROOT
-from tests.corrupted import corrupt, feed_rows, times_four
+from tests.corrupted import corrupt, feed_rows, times_four, unlabelled
 from tests.ingested import frame
 from tests.toy import MACHINES
 
@@ -27,6 +27,14 @@ def test_disagreeing_labels_are_detected() -> None:
     spoilt_rows = [row_id(row) for row, right in zip(rows, ROWS, strict=True) if row != right]
     assert set(found.rows) == set(spoilt_rows)
     assert check_labels(frame(rows), LABELS, RULES.model_copy(update={"labels": None})) == []
+
+
+def test_disagreement_is_ongoing_while_newer_rows_have_no_label() -> None:
+    rows = corrupt(ROWS, "2011-02-20", "2011-03-01", times_four)
+    rows = corrupt(rows, "2011-03-01", "2011-04-01", unlabelled)
+    (found,) = check_labels(frame(rows), LABELS, RULES)
+    assert found.ongoing
+    assert check_labels(frame([unlabelled(row) for row in ROWS]), LABELS, RULES) == []
 
 
 def test_rows_equal_to_their_outcome_stay_good() -> None:

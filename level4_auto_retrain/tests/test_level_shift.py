@@ -68,8 +68,15 @@ def test_too_few_rows_yield_no_size(day: date) -> None:
     assert rescale_labels(KNOWN, (day,), SETTINGS)[1] == {}
 
 
-@pytest.mark.parametrize(("name", "value"), [("IS_PROBABILITY", True), ("MIN_PREDICTION", -1.0)])
-def test_probabilities_and_signed_targets_are_not_scaled(
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("IS_PROBABILITY", True),
+        ("MIN_PREDICTION", -1.0),
+        ("targets", lambda rows: np.log1p(targets(rows))),
+    ],
+)
+def test_probabilities_signed_and_nonlinear_targets_are_not_scaled(
     name: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(level_shift, name, value)

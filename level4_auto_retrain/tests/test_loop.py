@@ -18,10 +18,12 @@ from bike_demand.core.current import Row
 from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import concat
+from bike_demand.data.ingest import ingest
 from bike_demand.data.month import iso
 from bike_demand.data.table import read_month_file
 from bike_demand.loop import champion as champion_module
 from bike_demand.loop import cycle, incidents, retraining
+from bike_demand.loop.context import CycleRunner
 from bike_demand.monitoring import retraining_policy
 from bike_demand.monitoring import signals as signals_module
 from bike_demand.monitoring.retraining_policy import error_signal
@@ -31,8 +33,8 @@ from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import all_deployments, history
-from bike_demand.store.event_log import BEGUN, DONE, FAILED, Signal
-from bike_demand.store.tables import SignalKind, State
+from bike_demand.store.event_log import BEGUN, DONE, FAILED
+from bike_demand.store.tables import Signal, SignalKind, State, Training
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from bike_demand.training import steps
@@ -46,8 +48,9 @@ from tests.tiny import constant
 
 BEGAN = "2011-03-01"
 HEAT, MOISTURE = (HEADER.split(",").index(name) for name in ("heat", "moisture"))
+FIRST_OF_MARCH = datetime(2011, 3, 1)
 ERROR_SIGNAL = Signal(
-    SignalKind.ERROR, "version 1", datetime(2011, 3, 1), "The error is 2 times its reference.", {}
+    SignalKind.ERROR, "version 1", FIRST_OF_MARCH, FIRST_OF_MARCH, "The error is 2 times its reference.", {}
 )
 
 
@@ -97,6 +100,10 @@ def register_stub(_as_of: datetime | None, _allow: bool) -> tuple[TrainingStub, 
     return TrainingStub(register(Path("model")).number), True
 
 
+def unreachable(*_: object) -> None:
+    raise UnreachableError("the registry does not answer")
+
+
 def failing_training(_as_of: datetime | None, _allow: bool) -> tuple[TrainingStub, bool]:
     raise UserError("the data are not fit for training")
 
@@ -112,7 +119,9 @@ def set_error_signal(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     """Switches the error signal on or off."""
 
     def switch(on: bool) -> None:
-        monkeypatch.setattr(retraining_policy, "error_signal", lambda *_: ERROR_SIGNAL if on else None)
+        monkeypatch.setattr(
+            retraining_policy, "error_signal", lambda *_: replace(ERROR_SIGNAL) if on else None
+        )
 
     return switch
 
@@ -240,17 +249,16 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
     given: list[list[datetime]] = []
 
     def due(
-        _why: str,
         trainings: list[retraining_policy.PastTraining],
         *_: object,
         urgent: bool,
         level_shift: date | None,
-    ) -> retraining_policy.RetrainingDecision:
+    ) -> str | None:
         assert (urgent, level_shift) == (False, None)
         given.append([each.at for each in trainings])
-        return retraining_policy.RetrainingDecision(not trainings, "The cool-down is not over.")
+        return "The cool-down is not over." if trainings else None
 
-    monkeypatch.setattr(retraining_policy, "decide_retraining", due)
+    monkeypatch.setattr(retraining_policy, "retraining_refusal", due)
     run_cycle(run, "2011-03-01")
     run_cycle(run, "2011-03-02")
     assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-03").status == 0
@@ -372,11 +380,17 @@ def test_bad_data_suspend_training(
     feed = live_project / "feed" / "2011-03.csv"
     clean = feed.read_text(encoding="utf-8")
     feed.write_text(fahrenheit(clean, "2011-03-02", "2011-03-04"), encoding="utf-8", newline="\n")
+    earlier = live_project / "feed" / "2011-01.csv"
+    earlier.write_text(
+        fahrenheit(earlier.read_text(encoding="utf-8"), "2011-01-10", "2011-01-12"),
+        encoding="utf-8",
+        newline="\n",
+    )
     log_predictions("2011-03-01", "2011-03-09", (1, 20.0))
     monkeypatch.setattr(
         retraining_policy,
-        "decide_retraining",
-        lambda *_, **__: retraining_policy.RetrainingDecision(True, "A training is due."),
+        "retraining_refusal",
+        lambda *_, **__: None,
     )
     out = run_cycle(run, "2011-03-03")
     assert "data-quality: heat changes its unit" in out
@@ -386,6 +400,7 @@ def test_bad_data_suspend_training(
     assert incident.responses[0]["response"].startswith("Training is suspended until it is resolved")
     (drifting,) = [each for each in event_log.incidents(database) if each.kind is SignalKind.ERROR]
     assert drifting.responses[0]["response"].startswith("No training: bad data. heat changes its unit")
+    feed.write_text(clean, encoding="utf-8", newline="\n")  # corrected
     out = run_cycle(run, "2011-03-06")
     assert "Resolved: data-quality, heat." in out
     assert states(database) == [(DONE, 2)]
@@ -576,8 +591,8 @@ def test_training_pauses_after_repeated_failures(
     set_error_signal(True)
     monkeypatch.setattr(
         retraining_policy,
-        "decide_retraining",
-        lambda *_, **__: retraining_policy.RetrainingDecision(True, "A training is due."),
+        "retraining_refusal",
+        lambda *_, **__: None,
     )
     monkeypatch.setattr(steps, "run", failing_training)
     for day in range(1, 6):
@@ -603,8 +618,8 @@ def test_retrain_force_overrides_limits(
 ) -> None:
     monkeypatch.setattr(
         retraining_policy,
-        "decide_retraining",
-        lambda *_, **__: retraining_policy.RetrainingDecision(False, "The budget is spent."),
+        "retraining_refusal",
+        lambda *_, **__: "The budget is spent.",
     )
     refused = run("retrain", "--reason", "a new machine", "--as-of", BEGAN)
     assert refused.refusal() == "error: The budget is spent. To train anyway: --force\n"
@@ -635,6 +650,22 @@ def test_version_refused_by_a_gate_counts_as_failure(
     assert "was trained but refused" in event_log.alerts(database)[0].body["response"]
 
 
+def test_old_deployment_is_trained_again_if_the_loop_never_trained(
+    live_project: Path, database: Database, run: Run
+) -> None:
+    change_params(live_project, max_age_days="20")
+    assert "28 days ago" in run_cycle(run, BEGAN)
+    assert states(database) == [(DONE, 2)]
+
+
+def test_refusal_that_is_found_again_is_one_failure(project: Path) -> None:
+    assert project
+    at = datetime(2011, 3, 1)
+    refused = Training(None, "No model is live.", at, FAILED, 1)
+    again = [replace(refused, detail={retraining.NO_TRAINING: True}) for _ in range(3)]
+    assert retraining.pause_reason(load_settings(), [refused, *again], at) is None
+
+
 # ---- kills
 
 
@@ -663,10 +694,8 @@ def test_killed_cycle_is_resumed_without_duplicates(
     set_error_signal(True)
     monkeypatch.setattr(
         retraining_policy,
-        "decide_retraining",
-        lambda _, trainings, *__, **___: retraining_policy.RetrainingDecision(
-            not trainings, "The cool-down."
-        ),
+        "retraining_refusal",
+        lambda trainings, *_, **__: "The cool-down." if trainings else None,
     )
     repeatable(monkeypatch)
 
@@ -763,6 +792,8 @@ def test_killed_rollback_is_completed_by_the_next_cycle(
     run_cycle(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
     assert incident.ended_at is not None
+    (resolved,) = [each for each in event_log.alerts(database) if each.title.startswith("Resolved")]
+    assert re.search("instead of version 2|Rolled back: ", resolved.body["response"])
 
 
 def test_unreachable_store_is_retried_in_the_next_cycle(
@@ -773,15 +804,65 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
 ) -> None:
     set_error_signal(True)
 
-    def away(*_: object) -> None:
-        raise UnreachableError("the registry does not answer")
-
-    monkeypatch.setattr(steps, "run", away)
+    monkeypatch.setattr(steps, "run", unreachable)
     assert "will be retried in the next cycle: the registry does not answer" in run_cycle(run, BEGAN)
     assert states(database) == [(BEGUN, None)]
     monkeypatch.setattr(steps, "run", register_stub)
+    (raised,) = event_log.open_signals(database)
+    cycle.respond_to_signal(load_settings(), raised.id, datetime(2011, 3, 1), print)
+    assert states(database) == [(DONE, 2)]
+
+
+def test_training_requested_by_a_person_is_resumed_in_spite_of_bad_data(
+    live_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "run", unreachable)
+        assert "will be retried" in run("retrain", "--reason", "a new machine", "--as-of", BEGAN).out
+    (live_project / "feed" / "2011-02.csv").unlink()
+    run_cycle(run, BEGAN)
+    assert states(database) == [(DONE, 2)]
+
+
+def test_alert_survives_a_kill_at_the_end_of_its_incident(
+    database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_incident = event_log.end_incident
+
+    def dies(*args: Any) -> None:
+        end_incident(*args)
+        raise KilledError
+
+    event_log.update_signals(database, [replace(ERROR_SIGNAL)], FIRST_OF_MARCH)
+    since = {"since": FIRST_OF_MARCH, "detected_at": FIRST_OF_MARCH}
+    event_log.open_incident(database, SignalKind.ERROR, "version 1", **since, description="test")
+    with monkeypatch.context() as patch:
+        patch.setattr(event_log, "end_incident", dies)
+        with pytest.raises(KilledError):
+            run("agent", "--once", "--as-of", "2011-03-02")
     run_cycle(run, "2011-03-02")
-    assert states(database)[0] == (DONE, 2)
+    assert alert_titles(database) == ["Resolved: error-drift, version 1"]
+
+
+def test_unreachable_feed_is_retried_by_the_step_runner(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusals = [UnreachableError("the feed does not answer")]
+
+    def unreachable_once(*args: Any, **more: Any) -> object:
+        if refusals:
+            raise refusals.pop()
+        return ingest(*args, **more)
+
+    def retry(_name: str, step: Callable[[], Any]) -> Any:
+        try:
+            return step()
+        except UnreachableError:
+            return step()
+
+    monkeypatch.setattr(cycle, "ingest", unreachable_once)
+    cycle.run_cycle(load_settings(), FIRST_OF_MARCH, print, CycleRunner(retry))
+    assert event_log.open_signals(database) == []
 
 
 def test_feed_that_cannot_be_ingested_is_a_signal_and_the_cycle_continues(
@@ -792,6 +873,7 @@ def test_feed_that_cannot_be_ingested_is_a_signal_and_the_cycle_continues(
     assert "data-quality: The feed cannot be ingested: " in out
     assert "2011-02 is missing" in out
     assert "The feed still cannot be ingested: " in run_cycle(run, BEGAN)
+    assert "data-quality, ingestion: " in run("monitor", "--as-of", BEGAN).out
     write_feed(live_project / "feed")
     assert "Resolved: data-quality, ingestion." in run_cycle(run, "2011-03-02")
     assert live_history(database) == [1]

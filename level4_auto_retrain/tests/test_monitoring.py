@@ -4,7 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,17 @@ from bike_demand.store.database import Database, open_database
 from bike_demand.store.tables import Deployment, DriftReport, SignalKind, State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
-from tests.corrupted import Change, corrupt, fahrenheit, feed_rows, no_moisture, publish, times_four, without
+from tests.corrupted import (
+    Change,
+    changed,
+    corrupt,
+    fahrenheit,
+    feed_rows,
+    no_moisture,
+    publish,
+    times_four,
+    without,
+)
 from tests.echo_model import echo
 from tests.ingested import frame
 from tests.predictions import Model, log, store_outcomes
@@ -31,7 +41,7 @@ from tests.toy import MACHINES
 
 ROWS = feed_rows()
 NO_DRIFT = {"version": 1, "drifted": [], "distances": {}}
-DAY = timedelta(days=1)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 
 
 def fair(row: Row) -> float:
@@ -207,7 +217,21 @@ def test_late_outcomes_are_counted(database: Database) -> None:
     log(between("2011-03-05", "2011-03-06"), (1, lambda row: 2 * fair(row)))  # predicted again
     assert [day.known for day in evaluate(database, "2011-03-08").days[-3:]] == [0, 0, 0]
     store_outcomes(between("2011-03-05", "2011-03-08"))
-    assert all(day.known == day.rows for day in evaluate(database, "2011-03-15").days)
+    assert all(day.known == day.rows for day in evaluate(database, "2011-03-25").days)
+
+
+def test_a_look_at_the_past_changes_no_later_statistics(database: Database, run: Run) -> None:
+    log_until("2011-03-11")
+    evening = [changed(row, begins=row.begins + 18 * HOUR) for row in between("2011-03-08", "2011-03-09")]
+    log(evening, (1, fair))
+    evaluate(database, "2011-03-11")
+
+    def stored() -> tuple[object, object]:
+        return expected_ranges.read_ranges(database), daily_stats.read_days(database, date.min, date.max)
+
+    before = stored()
+    assert run("monitor", "--as-of", "2011-03-08T12:00:00").status == 0
+    assert stored() == before
 
 
 def test_missed_days_are_recounted(database: Database) -> None:
@@ -244,6 +268,20 @@ def test_ranges_come_from_good_days_and_stay_while_a_field_is_bad(
     evaluate(database, "2011-03-15")
     assert expected_ranges.read_ranges(database)["heat"].as_of == datetime(2011, 3, 15)
     assert expected_ranges.read_ranges(database)["heat"].high < 40
+
+
+def test_texts_that_were_seen_before_the_checked_rows_are_expected(database: Database) -> None:
+    def winter(row: Row) -> Row:
+        return changed(row, material="pine") if row.machine < "m08" else row
+
+    rows = corrupt(corrupt(ROWS, "2011-01-01", "2011-01-20", winter), "2011-03-20", "2011-04-01", winter)
+    log_until("2011-03-24", rows)
+    publish_and_ingest(rows, "2011-03-24")
+    for day in ("2011-03-01", "2011-03-17", "2011-03-24"):
+        assert subjects_of(evaluate(database, day)) == []
+        texts = expected_ranges.read_ranges(database)["material"].texts
+        assert texts is not None
+        assert "pine" in texts
 
 
 def test_ranges_come_from_the_feed_without_requests(stored: Path) -> None:
@@ -346,8 +384,12 @@ def test_monitor_reports_production_and_responds_to_nothing(database: Database, 
     assert "In the last 7 days 1" in done.out
     assert "data-quality, heat: heat changes its unit" in done.out
     assert "Trainings: 0." in done.out
-    assert event_log.stored_signals(database) == []
+    assert event_log.open_signals(database) == []
     assert event_log.trainings(database) == []
+    page = Path("state/reports/drift.html")
+    page.parent.mkdir(exist_ok=True)
+    page.write_text("an old report", encoding="utf-8")
+    assert "Drift report: none" in run("monitor", "--as-of", "2011-03-20", "--report").out
 
 
 def test_monitor_json_is_complete(database: Database, run: Run) -> None:

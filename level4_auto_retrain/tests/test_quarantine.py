@@ -20,7 +20,7 @@ from bike_demand.data.ingested import read_rows
 from bike_demand.data.label_check import check_ingested, check_labels
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation
-from bike_demand.data.quarantine import Quarantine, quarantine_of, require_trainable_rows, without_quarantined
+from bike_demand.data.quarantine import Quarantine, require_trainable_rows, without_quarantined
 from bike_demand.data.regression_cases import RegressionCaseContent, count_undetected, make_case
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import Gate, GateContext, GateResult
@@ -54,10 +54,8 @@ LABELS = {row_id(row): row.amount for row in ROWS}
 RIGHT = {row_id(row): row for row in ROWS}
 
 
-def seen(
-    rows: Sequence[Row], rules: QualityRules = RULES, cases: Sequence[RegressionCaseContent] = ()
-) -> Quarantine:
-    return quarantine_of(frame(rows), LABELS, cases, rules)
+def seen(rows: Sequence[Row], rules: QualityRules = RULES) -> Quarantine:
+    return Quarantine(violations=tuple(check_ingested(frame(rows), LABELS, rules)))
 
 
 def fit_of(rows: Sequence[Row], until: str, rules: QualityRules = RULES) -> list[Row]:
@@ -71,6 +69,10 @@ def fit_of(rows: Sequence[Row], until: str, rules: QualityRules = RULES) -> list
 def left_of(rows: Sequence[Row]) -> list[Row]:
     """Those that may be learned from."""
     return rows_of(without_quarantined(frame(rows), seen(rows)))
+
+
+def stahl(row: Row) -> Row:
+    return changed(row, material="stahl")
 
 
 def error(rows: Sequence[Row]) -> float:
@@ -200,6 +202,7 @@ def case_of(violation: Violation, rows: Sequence[Row]) -> RegressionCaseContent:
         pytest.param(no_moisture, "nulls", {"share": 1.0}, id="nulls", marks=pytest.mark.slow),
         pytest.param(times_four, "labels", {"max_difference": 9.0}, id="labels", marks=pytest.mark.slow),
         pytest.param(times_four, "labels", None, id="off"),
+        pytest.param(stahl, "texts", None, id="texts"),
     ],
 )
 def test_regression_case_must_be_detected(change: Change, rule: str, weaker: dict[str, float] | None) -> None:
@@ -208,12 +211,37 @@ def test_regression_case_must_be_detected(change: Change, rule: str, weaker: dic
     found = check_ingested(frame(rows), LABELS, RULES)
     case = case_of(next(each for each in found if each.rule == rule), rows)
     assert 40 <= len(case.must_detect) <= 48
-    assert len(case.rows) <= 5 * 24
+    assert len(case.rows) <= (11 if rule == "texts" else 5) * 24
     assert count_undetected(case, RULES) == 0
     quarantine.require_cases_detected(Quarantine(cases=(case,)), RULES)
     forgetful = QualityRules.model_validate(RULES.model_dump() | {"ranges": None, rule: weaker})
     with pytest.raises(UserError, match=rf"no longer detect incident 7 \({rule}, .*bad rows"):
         quarantine.require_cases_detected(Quarantine(cases=(case,)), forgetful)
+
+
+def test_sparse_rows_make_a_regression_case() -> None:
+    rows = [row for row in corrupt(ROWS, "2011-03-01", "2011-04-01", no_moisture) if row.machine == "m08"]
+    (found,) = check_ingested(frame(rows), LABELS, RULES)
+    assert len(case_of(found, rows).must_detect) >= 14
+
+
+@pytest.mark.parametrize("changed_part", ["valid range", "type", "key", "field"])
+def test_regression_case_outlives_a_change_of_the_schema(changed_part: str) -> None:
+    rows = corrupt(ROWS, "2011-03-07", "2011-03-09", fahrenheit)
+    found = check_ingested(frame(rows), LABELS, RULES)
+    content = case_of(next(each for each in found if each.rule == "units"), rows).model_dump(mode="json")
+    for row in content["rows"]:
+        match changed_part:
+            case "valid range":
+                row["heat"] *= 10
+            case "type":
+                row["heat"] = "hot"
+            case "key":
+                del row["machine"]
+            case "field":
+                row["warmth"] = row.pop("heat")
+    kept = Quarantine(cases=(RegressionCaseContent.model_validate(content),))
+    quarantine.require_cases_detected(Quarantine.model_validate_json(kept.model_dump_json()), RULES)
 
 
 def test_gap_is_detected_from_its_regression_case() -> None:
@@ -317,7 +345,10 @@ def test_undetected_case_blocks_training(run: Run, capsys: pytest.CaptureFixture
     capsys.readouterr()
     assert stages.main(["validate"]) == 1
     assert f"no longer detect incident {incident.id} (labels, label)" in capsys.readouterr().err
-    assert "no longer detect incident" in run("validate").refusal()
+    assert f"incidents --withdraw {incident.id}\n" in run("validate").refusal()
+    assert "withdraw" not in run("incidents", "--withdraw", incident.id).out
+    assert "fit for training" in run("validate").out
+    assert "no regression case" in run("incidents", "--withdraw", incident.id).refusal()
 
 
 @pytest.mark.slow

@@ -19,7 +19,6 @@ import pytest
 
 from bike_demand.core.settings import EVIDENTLY, load_settings
 from bike_demand.monitoring import reports
-from bike_demand.monitoring.retraining_policy import Limits
 from tests.corrupted import feed_rows
 from tests.feedmaker import copy_params
 from tests.ingested import frame
@@ -54,7 +53,7 @@ def write(now: datetime, times: float = 1.1, **inputs: float) -> tuple[dict[str,
     settings = load_settings()
     found = reports.write_drift_report(requested, learned, now, settings.monitoring.drift, force_report=False)
     reports.write_input_summary(requested, now, settings.quality)
-    reports.write_model_quality(predictions[week], targets[week], now, Limits(error=50.0, bias=60.0))
+    reports.write_model_quality(predictions[week], targets[week], now, 50.0, 60.0)
     return found
 
 
@@ -117,9 +116,7 @@ def test_quality_report_matches_problem_type(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(reports, "IS_PROBABILITY", is_probability)
-    reports.write_model_quality(
-        np.array([0.2, 0.7, 0.4, 0.1] * 5), np.array(targets, float), NOW, Limits(None, 1.0)
-    )
+    reports.write_model_quality(np.array([0.2, 0.7, 0.4, 0.1] * 5), np.array(targets, float), NOW, None, 1.0)
     (snapshot,) = snapshots(tmp_path, "model quality")
     found = {
         each["metric_value_location"]["metric"]["params"]["type"].rpartition(":")[2]
@@ -133,7 +130,7 @@ def test_truncated_file_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     ones = np.ones(5)
     for _ in range(2):
-        reports.write_model_quality(ones, ones, NOW, Limits(None, 1.0))
+        reports.write_model_quality(ones, ones, NOW, None, 1.0)
     project = EVIDENTLY / str(reports.PROJECT)
     for file in (
         next((project / "snapshots").iterdir()),
@@ -142,7 +139,7 @@ def test_truncated_file_is_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ):
         file.write_text(file.read_text(encoding="utf-8")[:20], encoding="utf-8")
     reports._workspace.cache_clear()  # another process
-    reports.write_model_quality(ones, ones, NOW + WEEK, Limits(None, 1.0))
+    reports.write_model_quality(ones, ones, NOW + WEEK, None, 1.0)
     kept = snapshots(tmp_path, "model quality")
     assert [each["timestamp"] for each in kept] == [NOW.isoformat(), (NOW + WEEK).isoformat()]
     dashboard = json.loads((project / "dashboard.json").read_text(encoding="utf-8"))

@@ -10,13 +10,12 @@ import pytest
 from bike_demand.core.settings import Settings, Trigger, load_settings
 from bike_demand.monitoring.retraining_policy import (
     PastTraining,
-    Reference,
     age_signal,
     cool_down,
-    decide_retraining,
     error_signal,
     find_level_shift,
     has_adapted,
+    retraining_refusal,
 )
 from bike_demand.store.tables import DailyStats, SignalKind
 from tests.conftest import ROOT
@@ -24,7 +23,7 @@ from tests.conftest import ROOT
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")
 RULE: Trigger = SETTINGS.trigger
 NOW = datetime(2012, 3, 15)
-REFERENCE = Reference(error=30.0, skill=0.4)
+SKILL = 0.4
 DAY = timedelta(days=1)
 
 
@@ -60,20 +59,20 @@ def at_level(days: Sequence[DailyStats], factor: float) -> list[DailyStats]:
 
 
 def test_champion_at_its_reference_error_raises_no_signal() -> None:
-    assert error_signal(days_of(14), REFERENCE, NOW, SETTINGS) is None
+    assert error_signal(days_of(14), SKILL, NOW, SETTINGS) is None
 
 
 def test_low_bias_raises_signal_with_size() -> None:
-    signal = error_signal(days_of(5, bias=-0.3), REFERENCE, NOW, SETTINGS)
+    signal = error_signal(days_of(5, bias=-0.3), SKILL, NOW, SETTINGS)
     assert signal is not None
-    assert (signal.kind, signal.subject, signal.at) == (SignalKind.ERROR, "version 3", NOW)
+    assert (signal.kind, signal.subject, signal.first_at) == (SignalKind.ERROR, "version 3", NOW)
     assert "too low" in signal.message
     assert signal.evidence["bias"] == pytest.approx(-0.3, abs=0.05)
     assert signal.evidence["urgent"] is True
 
 
 def test_high_bias_raises_signal() -> None:
-    signal = error_signal(days_of(10, bias=0.12), REFERENCE, NOW, SETTINGS)
+    signal = error_signal(days_of(10, bias=0.12), SKILL, NOW, SETTINGS)
     assert signal is not None
     assert "too high" in signal.message
     assert signal.evidence["urgent"] is False
@@ -81,7 +80,7 @@ def test_high_bias_raises_signal() -> None:
 
 @pytest.mark.parametrize(("error", "urgent"), [(0.36, True), (0.27, False)])
 def test_relative_error_detects_shape_change(error: float, urgent: bool) -> None:
-    signal = error_signal(days_of(10, error=error), REFERENCE, NOW, SETTINGS)
+    signal = error_signal(days_of(10, error=error), SKILL, NOW, SETTINGS)
     assert signal is not None
     assert signal.evidence["urgent"] is urgent
     assert "times the reference" in signal.message
@@ -89,12 +88,12 @@ def test_relative_error_detects_shape_change(error: float, urgent: bool) -> None
 
 
 def test_season_that_doubles_target_and_error_raises_no_signal() -> None:
-    assert error_signal(at_level(days_of(14), 2.5), REFERENCE, NOW, SETTINGS) is None
+    assert error_signal(at_level(days_of(14), 2.5), SKILL, NOW, SETTINGS) is None
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_too_few_days_decide_nothing(number: int) -> None:
-    assert error_signal(days_of(number, bias=-0.5), REFERENCE, NOW, SETTINGS) is None
+    assert error_signal(days_of(number, bias=-0.5), SKILL, NOW, SETTINGS) is None
 
 
 def stepped(after: int, *, before: float = 0.05, since: float = -0.38) -> list[DailyStats]:
@@ -104,7 +103,7 @@ def stepped(after: int, *, before: float = 0.05, since: float = -0.38) -> list[D
 
 @pytest.mark.parametrize("after", [2, 3, 5, 9])
 def test_a_level_shift_is_urgent_and_has_a_day(after: int) -> None:
-    signal = error_signal(stepped(after), REFERENCE, NOW, SETTINGS)
+    signal = error_signal(stepped(after), SKILL, NOW, SETTINGS)
     assert signal is not None
     assert signal.evidence["urgent"] is True
     assert signal.evidence["level_shift"] == f"{NOW - after * DAY:%Y-%m-%d}"
@@ -134,24 +133,23 @@ def test_version_with_half_of_the_bias_is_adapted() -> None:
 def test_rows_without_outcomes_decide_nothing() -> None:
     days = [replace(day, known=5) for day in days_of(5, bias=-0.5)]
     assert sum(day.known for day in days) < RULE.min_rows
-    assert error_signal(days, REFERENCE, NOW, SETTINGS) is None
+    assert error_signal(days, SKILL, NOW, SETTINGS) is None
 
 
 def test_single_bad_day_is_not_significant() -> None:
     good, bad = days_of(6), days_of(1, bias=-0.3)
-    assert error_signal([*good[:-1], *bad], REFERENCE, NOW, SETTINGS) is None
+    assert error_signal([*good[:-1], *bad], SKILL, NOW, SETTINGS) is None
 
 
 def test_days_before_the_window_do_not_count() -> None:
     begin = (NOW - RULE.window_days * DAY).date()
     days = [day for day in days_of(40, bias=-0.5) if day.day < begin]
-    assert error_signal(days, REFERENCE, NOW, SETTINGS) is None
+    assert error_signal(days, SKILL, NOW, SETTINGS) is None
 
 
 def test_without_reference_only_bias_counts() -> None:
-    nothing = Reference(error=None, skill=None)
-    assert error_signal(days_of(10, error=0.5), nothing, NOW, SETTINGS) is None
-    assert error_signal(days_of(10, bias=0.2), nothing, NOW, SETTINGS) is not None
+    assert error_signal(days_of(10, error=0.5), None, NOW, SETTINGS) is None
+    assert error_signal(days_of(10, bias=0.2), None, NOW, SETTINGS) is not None
 
 
 def test_a_baseline_of_one_day_says_nothing() -> None:
@@ -159,7 +157,7 @@ def test_a_baseline_of_one_day_says_nothing() -> None:
         replace(day, baseline_rows=0, baseline_error_sum=0.0, paired_error_sum=0.0) for day in days_of(7)
     ]
     eighth = replace(days_of(1)[0], paired_error_sum=3 * days_of(1)[0].baseline_error_sum)
-    assert error_signal([*first_week, eighth], REFERENCE, NOW, SETTINGS) is None
+    assert error_signal([*first_week, eighth], SKILL, NOW, SETTINGS) is None
 
 
 def tried(*back_and_helped: tuple[int, bool | None]) -> list[PastTraining]:
@@ -167,16 +165,12 @@ def tried(*back_and_helped: tuple[int, bool | None]) -> list[PastTraining]:
 
 
 def test_first_training_is_due_at_once() -> None:
-    decision = decide_retraining("no model is live", [], NOW, SETTINGS)
-    assert decision.train
-    assert "no model is live" in decision.message
+    assert retraining_refusal([], NOW, SETTINGS) is None
 
 
 def test_cool_down_after_training() -> None:
-    decision = decide_retraining("bias", tried((2, True)), NOW, SETTINGS)
-    assert not decision.train
-    assert f"{NOW + 2 * DAY:%Y-%m-%d}" in decision.message
-    assert decide_retraining("bias", tried((RULE.cool_down_days, True)), NOW, SETTINGS).train
+    assert f"{NOW + 2 * DAY:%Y-%m-%d}" in str(retraining_refusal(tried((2, True)), NOW, SETTINGS))
+    assert retraining_refusal(tried((RULE.cool_down_days, True)), NOW, SETTINGS) is None
 
 
 def test_cool_down_doubles_and_resets() -> None:
@@ -189,39 +183,35 @@ def test_cool_down_doubles_and_resets() -> None:
 
 def test_urgent_uses_shortest_cool_down() -> None:
     before = tried((40, False), (20, False), (RULE.cool_down_days, False))
-    assert not decide_retraining("bias", before, NOW, SETTINGS).train
-    assert decide_retraining("bias", before, NOW, SETTINGS, urgent=True).train
-    assert not decide_retraining("bias", tried((1, True)), NOW, SETTINGS, urgent=True).train
+    assert retraining_refusal(before, NOW, SETTINGS)
+    assert retraining_refusal(before, NOW, SETTINGS, urgent=True) is None
+    assert retraining_refusal(tried((1, True)), NOW, SETTINGS, urgent=True)
 
 
 def test_trainings_before_a_level_shift_do_not_delay_the_next() -> None:
     since = (NOW - RULE.min_days * DAY).date()
     before = tried((40, False), (1, None))
-    assert decide_retraining("step", before, NOW, SETTINGS, urgent=True, level_shift=since).train
-    assert not decide_retraining(
-        "step", before, NOW, SETTINGS, urgent=True, level_shift=since - 3 * DAY
-    ).train
+    assert retraining_refusal(before, NOW, SETTINGS, urgent=True, level_shift=since) is None
+    assert retraining_refusal(before, NOW, SETTINGS, urgent=True, level_shift=since - 3 * DAY)
     begun_on_it = [PastTraining(NOW - DAY, for_level_shift=True)]
-    assert not decide_retraining("step", begun_on_it, NOW, SETTINGS, urgent=True, level_shift=since).train
-    early = decide_retraining("step", before, NOW - DAY, SETTINGS, urgent=True, level_shift=since)
-    assert (early.train, f"{NOW:%Y-%m-%d}" in early.message) == (False, True)
+    assert retraining_refusal(begun_on_it, NOW, SETTINGS, urgent=True, level_shift=since)
+    early = retraining_refusal(before, NOW - DAY, SETTINGS, urgent=True, level_shift=since)
+    assert f"{NOW:%Y-%m-%d}" in str(early)
     spent = [PastTraining(NOW - 20 * DAY, True)] * RULE.budget
-    assert not decide_retraining("step", spent, NOW, SETTINGS, urgent=True, level_shift=since).train
+    assert retraining_refusal(spent, NOW, SETTINGS, urgent=True, level_shift=since)
 
 
 def test_budget_holds_even_if_urgent() -> None:
     spent = tried(*[(28 - 6 * number, True) for number in range(RULE.budget)])
-    decision = decide_retraining("bias", spent, NOW, SETTINGS, urgent=True)
-    assert not decision.train
-    assert "budget" in decision.message
-    assert f"{NOW + 2 * DAY:%Y-%m-%d}" in decision.message
-    assert decide_retraining("bias", spent, NOW + 2 * DAY, SETTINGS).train
+    refusal = str(retraining_refusal(spent, NOW, SETTINGS, urgent=True))
+    assert "budget" in refusal
+    assert f"{NOW + 2 * DAY:%Y-%m-%d}" in refusal
+    assert retraining_refusal(spent, NOW + 2 * DAY, SETTINGS) is None
 
 
 def test_age_signal() -> None:
     longest = RULE.max_age_days
-    assert age_signal([], NOW, SETTINGS) is None
-    assert age_signal(tried((longest - 1, True)), NOW, SETTINGS) is None
-    signal = age_signal(tried((longest, True)), NOW, SETTINGS)
+    assert age_signal(NOW - (longest - 1) * DAY, NOW, SETTINGS) is None
+    signal = age_signal(NOW - longest * DAY, NOW, SETTINGS)
     assert signal is not None
     assert signal.kind is SignalKind.AGE

@@ -168,8 +168,8 @@ OF_THE_LOOP = {
         "test_evaluate.py::test_metrics_include_baselines_in_label_unit",
     ),
     "store/daily_stats.py": (
-        "math.fsum(prediction - target for",
-        "math.fsum(target - prediction for",
+        "math.fsum(prediction - target)",
+        "math.fsum(target - prediction)",
         "test_history.py::test_day_has_sums_of_model_and_baseline_on_the_same_rows",
     ),
     "launch.py": (

@@ -5,9 +5,8 @@ rules detect what only shows across rows: changed units, nulls, implausible valu
 """
 
 import json
-import math
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta
 from itertools import repeat
 from types import MappingProxyType
@@ -17,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from bike_demand.core.current import CADENCE, FIELDS, KEYS, LABEL, TIME, RowId, clock_time
+from bike_demand.core.current import CADENCE, FIELDS, KEYS, LABEL, LABEL_LAG, TIME, RowId, clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.problem import DAY, Floats
@@ -30,13 +29,13 @@ from bike_demand.data.frames import (
     row_ids,
     rows_per_day,
     time_range,
+    with_label,
 )
 from bike_demand.data.month import iso
 
-HOUR = timedelta(hours=1)
 REPORT = REPORTS / "validation.json"  # written when data are not fit for training
 FEED, LABEL_SUBJECT = "feed", "label"  # subjects of violations that are not about an input field
-RECENT = 35 * DAY  # older violations are not reported again: an earlier training checked those rows
+RECENT = 35 * DAY + LABEL_LAG  # older violations are not reported: an earlier training checked the rows
 WEEK_DAYS = 7
 LIMIT_GROWTH = 1 / 12  # how much the allowed change grows per day without a plausible value
 MIN_BAD = 3  # fewer bad rows in a day are ignored, by `nulls` and `texts`
@@ -47,6 +46,8 @@ Mask = npt.NDArray[np.bool_]
 Slot = tuple[time, str]  # time of day, and key
 Reported = Mapping[RowId, float]  # labels from another source than the feed, once there is one
 NO_LABELS: Reported = MappingProxyType({})
+Texts = Mapping[str, Collection[str]]  # by field
+NO_TEXTS: Texts = MappingProxyType({})
 
 
 class Violation(BaseModel):
@@ -75,10 +76,12 @@ class Violation(BaseModel):
         return f"{self.message} ({first if first == last else f'{len(self.times)} rows, {first} to {last}'})"
 
 
-def check(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS) -> list[Violation]:
+def check(
+    rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS, seen_texts: Texts = NO_TEXTS
+) -> list[Violation]:
     """All violations in ingested rows (ascending, at least one)."""
     by_series = [*check_gaps(rows, rules, reported), *check_level(rows, rules, reported)]
-    return check_inputs(rows, rules) + by_series
+    return check_inputs(rows, rules, seen_texts) + by_series
 
 
 def require_no_violations(
@@ -99,10 +102,7 @@ def require_no_violations(
     if not recent:
         REPORT.unlink(missing_ok=True)
         return
-    content = [
-        {"message": each.message, "times": [iso(moment) for moment in each.times], "keys": each.keys}
-        for each in recent
-    ]
+    content = [each.model_dump(mode="json", include={"message", "times", "keys"}) for each in recent]
     write_atomically(REPORT, (json.dumps(content, indent=1) + "\n").encode())
     raise UserError(
         f"the data are not fit for training: {'; '.join(map(str, recent))}; nothing was trained. Have the"
@@ -110,15 +110,17 @@ def require_no_violations(
     )
 
 
-def check_inputs(rows: pd.DataFrame, rules: QualityRules) -> list[Violation]:
+def check_inputs(rows: pd.DataFrame, rules: QualityRules, seen_texts: Texts = NO_TEXTS) -> list[Violation]:
     """The rules `units`, `nulls`, `texts` and `ranges` for input fields (rows ascending).
+
+    `seen_texts`: those of good rows before these, by field.
 
     Each value is reported once: a temperature in the wrong unit is not also reported as implausible.
     """
     found: list[Violation] = []
     for name in FIELDS if len(rows) else ():
         seen = np.zeros(len(rows), dtype=bool)
-        for rule, message, bad in _field_violations(rows, name, rules):
+        for rule, message, bad in _field_violations(rows, name, rules, seen_texts.get(name, ())):
             found += violations(rule, name, message, rows, bad & ~seen)
             seen |= bad
     return found
@@ -134,7 +136,7 @@ def check_stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -
     if rules.stale is None or now is None:
         return []
     last = time_range(rows)[1]
-    age = (now - period_end(rows)) // HOUR
+    age = (now - period_end(rows)) // timedelta(hours=1)
     # Events that arrive, say, once a month are not late after two days.
     pauses = rows[TIME].drop_duplicates().diff().dt.total_seconds() / 3600
     pause = pauses.median() if CADENCE is None else 0
@@ -186,7 +188,8 @@ def check_level(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO
     Off by default, because it assumes a steady level: a business that closes for a day would violate it.
     Days for which `reported` has half of the rows are skipped.
     """
-    if rules.level is None:
+    rows = with_label(rows)  # labels may arrive much later than their rows
+    if rules.level is None or rows.empty:
         return []
     factor = rules.level.factor
     good: deque[dict[Slot, float]] = deque(maxlen=LEVEL_DAYS)
@@ -255,7 +258,9 @@ def _violation(rule: str, subject: str, message: str, rows: Sequence[RowId], ong
     )
 
 
-def _field_violations(rows: pd.DataFrame, name: str, rules: QualityRules) -> Iterator[tuple[str, str, Mask]]:
+def _field_violations(
+    rows: pd.DataFrame, name: str, rules: QualityRules, seen_texts: Collection[str]
+) -> Iterator[tuple[str, str, Mask]]:
     """Rule, message and bad rows for a field, the most specific rule first."""
     absent = rows[name].isna().to_numpy()
     if rules.units is not None and name in rules.units:
@@ -271,7 +276,7 @@ def _field_violations(rows: pd.DataFrame, name: str, rules: QualityRules) -> Ite
             missing[chosen] |= _find_null_days(rows.iloc[chosen], others, rules.nulls.share)
         yield "nulls", f"{name} is missing", missing
     if rules.texts is not None and FIELDS[name].kind == "text" and name not in KEYS:
-        wrong, example = _find_unseen_texts(rows, name, rules.texts.share)
+        wrong, example = _find_unseen_texts(rows, name, rules.texts.share, {"", *seen_texts})
         yield "texts", f"{name} has values never seen before: {example}", wrong
     if rules.ranges is not None and name in rules.ranges:
         low, high = rules.ranges[name]
@@ -288,23 +293,19 @@ def _find_unit_changes(rows: pd.DataFrame, name: str, change: float) -> tuple[Ma
     Real values do not change that fast; a changed unit does. Values in the wrong unit are still information:
     they are converted and serve as reference for later rows, so that a change of season is not reported.
     """
-    values, day = rows[name].dropna(), rows_per_day(rows)
+    day, present = rows_per_day(rows), rows.dropna(subset=name)
+    values = present[name]
     before = values.rolling(day, min_periods=1)
     far = np.maximum(before.min().shift() - values, values - before.max().shift()) > change
     if not far.any():  # true for nearly all feeds, and saves checking row by row
         return np.zeros(len(rows), dtype=bool), ""
-    plausible: deque[float] = deque(maxlen=day)
+    plausible: deque[float] = deque(values[:1], maxlen=day)
     convert = FIELDS[name].convert or float
     wrong = np.zeros(len(rows), dtype=bool)
     since = last_wrong = datetime.min
     example = ""
-    for at, (moment, value) in enumerate(zip(event_times(rows), rows[name].tolist(), strict=True)):
-        if math.isnan(value):
-            continue
-        if not plausible:
-            plausible.append(value)
-            since = moment
-            continue
+    positions = np.flatnonzero(rows[name].notna())
+    for at, moment, value in zip(positions, event_times(present), values.tolist(), strict=True):
         low, high = min(plausible), max(plausible)
         allowed = change * (1 + LIMIT_GROWTH * max(0, (moment - since) // DAY))
         converted = convert(value)
@@ -337,13 +338,14 @@ def _find_null_days(rows: pd.DataFrame, absent: Mask, share: float) -> Mask:
     return found
 
 
-def _find_unseen_texts(rows: pd.DataFrame, name: str, share: float) -> tuple[Mask, str]:
+def _find_unseen_texts(rows: pd.DataFrame, name: str, share: float, seen: set[str]) -> tuple[Mask, str]:
     """The rows of days on which at least `share` has texts that no good row had before, and an example.
+    Adds the texts of good rows to `seen`.
 
     A few new values are normal. In fields where nearly every row has one, such as names, so are many.
     """
     before: deque[tuple[int, int]] = deque(maxlen=WEEK_DAYS)  # per day: number of rows, number of new texts
-    found, seen, example = np.zeros(len(rows), dtype=bool), {""}, ""
+    found, example = np.zeros(len(rows), dtype=bool), ""
     texts = rows[name].astype(object).fillna("").to_numpy()
     for day in days_of(rows, MIN_ROWS):
         new = np.array([text not in seen for text in texts[day]])

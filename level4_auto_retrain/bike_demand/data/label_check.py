@@ -10,12 +10,18 @@ import pandas as pd
 
 from bike_demand.core.current import LABEL, RowId
 from bike_demand.core.settings import QualityRules
-from bike_demand.data.quality import LABEL_SUBJECT, MIN_ROWS, Violation, check, days_of, labels_in, violations
+from bike_demand.data import quality
+from bike_demand.data.frames import with_label
+from bike_demand.data.quality import NO_TEXTS, Texts, Violation
 
 
-def check_ingested(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
-    """All violations in ingested rows (ascending, at least one), given the reported outcomes."""
-    return [*check(rows, rules, known), *check_labels(rows, known, rules)]
+def check_ingested(
+    rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules, seen_texts: Texts = NO_TEXTS
+) -> list[Violation]:
+    """All violations in ingested rows (ascending, at least one), given the reported outcomes and the texts of
+    good rows before them.
+    """
+    return [*quality.check(rows, rules, known, seen_texts), *check_labels(rows, known, rules)]
 
 
 def check_labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: QualityRules) -> list[Violation]:
@@ -23,14 +29,14 @@ def check_labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: Qualit
 
     All rows of such a day are bad, except those whose label equals the outcome.
     """
-    rule = rules.labels
-    if rule is None or not known:
+    rule, rows = rules.labels, with_label(rows)  # labels may arrive much later than their rows
+    if rule is None or not known or rows.empty:
         return []
-    published, reported = rows[LABEL].to_numpy(np.float64), labels_in(rows, known)
+    published, reported = rows[LABEL].to_numpy(np.float64), quality.labels_in(rows, known)
     difference, size = np.abs(published - reported), np.abs(reported)
     bad = np.zeros(len(rows), dtype=bool)
     worst = (0.0, 0.0)
-    for day in days_of(rows, MIN_ROWS):
+    for day in quality.days_of(rows, quality.MIN_ROWS):
         with_outcome = day[~np.isnan(reported[day])]
         if 2 * len(with_outcome) < len(day):
             continue
@@ -44,4 +50,4 @@ def check_labels(rows: pd.DataFrame, known: Mapping[RowId, float], rules: Qualit
     message = (
         f"{LABEL} disagrees with the reported outcomes, for example {worst[0]:g} instead of {worst[1]:g}"
     )
-    return violations("labels", LABEL_SUBJECT, message, rows, bad)
+    return quality.violations("labels", quality.LABEL_SUBJECT, message, rows, bad)

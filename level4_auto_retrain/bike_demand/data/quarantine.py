@@ -5,7 +5,7 @@ excludes the same rows, whatever outcomes, cases and shifts have become known si
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, QUARANTINE, QualityRules, Settings
 from bike_demand.data.frames import has_row_id, time_range, to_parquet
 from bike_demand.data.ingested import ingested_months, month_file, read_labeled_rows, read_month
-from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
 from bike_demand.data.quality import Violation, require_no_violations
 from bike_demand.data.regression_cases import RegressionCaseContent, count_undetected
@@ -57,21 +56,6 @@ class Quarantine(BaseModel):
         """The missing rows of gaps that have ended."""
         gaps = [each for each in self.violations if each.rule == GAPS and not each.ongoing]
         return {row for each in gaps for row in each.rows}
-
-
-def quarantine_of(
-    rows: pd.DataFrame,
-    known: Mapping[RowId, float],
-    cases: Sequence[RegressionCaseContent],
-    rules: QualityRules,
-    level_shifts: tuple[date, ...] = (),
-) -> Quarantine:
-    """The violations in these rows (ascending, at least one), given the reported outcomes.
-
-    Whether the feed is stale is checked separately.
-    """
-    violations = tuple(check_ingested(rows, known, rules))
-    return Quarantine(violations=violations, cases=tuple(cases), level_shifts=level_shifts)
 
 
 def without_quarantined(rows: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
@@ -120,7 +104,8 @@ def require_cases_detected(quarantine: Quarantine, rules: QualityRules) -> None:
             raise UserError(
                 f"the rules under `quality` in params.yaml no longer detect incident {case.incident}"
                 f" ({case.rule}, {case.subject}): only {found} of its {len(case.must_detect)} bad rows;"
-                " nothing was trained. Tighten the rule again"
+                " nothing was trained. Tighten the rule again or, if it was a false alarm:"
+                f" python -m bike_demand incidents --withdraw {case.incident}"
             )
 
 

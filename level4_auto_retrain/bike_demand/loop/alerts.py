@@ -8,6 +8,7 @@ alert with the same key is not repeated during its quiet period.
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from bike_demand.store.tables import Alert
 LOG, WEBHOOK = "log", "webhook"  # the channels
 FILE = STATE / "alerts.log"
 CYCLE_SECONDS = 15.0  # wall time after which a cycle starts no further attempt
+ATTEMPT_SECONDS = 5.0  # wall time after which an attempt has failed
 # HTTP statuses for which a retry is pointless; 408 and 429 call for another attempt.
 PERMANENT_FAILURE_STATUSES = frozenset(range(400, 500)) - {408, 429}
 
@@ -38,6 +40,7 @@ class DeliveryFailure:
     permanent: bool = False
 
 
+NO_RESPONSE = DeliveryFailure("no response in time, or no connection")
 Send = Callable[[Alert], DeliveryFailure | None]
 
 
@@ -116,7 +119,16 @@ def _log(alert: Alert, report: Emit) -> DeliveryFailure | None:
 
 
 def _notify(address: str, alert: Alert) -> DeliveryFailure | None:
-    """Send with Apprise, which has time-outs, logs the status of a rejecting receiver, and raises nothing."""
+    """Send in a thread that may be left behind: no client's time-out bounds a receiver that trickles."""
+    results: list[DeliveryFailure | None] = []
+    thread = threading.Thread(target=lambda: results.append(_send(address, alert)), daemon=True)
+    thread.start()
+    thread.join(ATTEMPT_SECONDS)
+    return results[0] if results else NO_RESPONSE
+
+
+def _send(address: str, alert: Alert) -> DeliveryFailure | None:
+    """Send with Apprise, which logs the status of a rejecting receiver, and raises nothing."""
     import apprise
 
     if not address:
@@ -124,8 +136,10 @@ def _notify(address: str, alert: Alert) -> DeliveryFailure | None:
     logging.getLogger("apprise").propagate = False  # its messages may name the address
     receiver = apprise.Apprise()
     with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
-        # An http:// or https:// address that is not one of a service that Apprise knows gets JSON.
-        if not (receiver.add(address) or receiver.add(re.sub("^http", "json", address))):
+        # An http:// or https:// address that is not one of a service that Apprise knows gets JSON. Apprise
+        # passes on only parameters that are marked by a "-".
+        other = re.sub(r"([?&])(?=[^-+:&])", r"\1-", re.sub("^http", "json", address))
+        if not (receiver.add(address) or receiver.add(other)):
             return DeliveryFailure(
                 "loop.alerts.webhook is not an address that Apprise knows (see params.yaml)"
             )
@@ -133,7 +147,7 @@ def _notify(address: str, alert: Alert) -> DeliveryFailure | None:
             return None
         found = re.search(r"error=(\d{3})\b", log.getvalue())
     if found is None:
-        return DeliveryFailure("no response in time, or no connection")
+        return NO_RESPONSE
     status = int(found[1])
     return DeliveryFailure(
         f"the receiver responded with status {status}", status in PERMANENT_FAILURE_STATUSES

@@ -17,8 +17,7 @@ from bike_demand.release.rescoring import compare_with_previous
 from bike_demand.release.rollback import require_loadable, roll_back
 from bike_demand.store import daily_stats, deployments
 from bike_demand.store.deployments import OUT_OF_BAND
-from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import SignalKind, State, StoredSignal
+from bike_demand.store.tables import Signal, SignalKind, State
 
 # Keys in the evidence of a signal.
 VERSION, COMPARED_WITH, VERDICT = "version", "compared_with", "verdict"
@@ -68,7 +67,7 @@ def champion_signals(context: Context) -> list[Signal]:
     ]
 
 
-def respond(context: Context, signal: StoredSignal) -> str:
+def respond(context: Context, signal: Signal) -> str:
     """Roll back a bad champion, or watch an out-of-band one. Returns the response as one sentence."""
     number, live = signal.evidence[VERSION], context.deployments.live()
     if live is None or live.version != number:
@@ -135,7 +134,8 @@ def end_test_or_watch(context: Context, level_shift: str) -> None:
 
 def _bad_release_signal(context: Context, number: int, message: str, evidence: Mapping[str, Any]) -> Signal:
     evidence = {VERSION: number, **evidence}
-    return Signal(SignalKind.BAD_RELEASE, f"version {number}", context.now, message, evidence)
+    now = context.now
+    return Signal(SignalKind.BAD_RELEASE, f"version {number}", now, now, message, evidence)
 
 
 def _no_model_signal(context: Context) -> Signal:
@@ -146,4 +146,4 @@ def _no_model_signal(context: Context) -> Signal:
     if departures:
         version = {each.id: each.version for each in context.deployments.all()}[departures[-1].deployment]
         message = f"No model is live: version {version} or its alias was deleted."
-    return Signal(SignalKind.NO_MODEL, "production", context.now, message, {})
+    return Signal(SignalKind.NO_MODEL, "production", context.now, context.now, message, {})

@@ -9,7 +9,7 @@ from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.release import deploy as delivery
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import Deployments, Emit
-from bike_demand.store.tables import StoredSignal
+from bike_demand.store.tables import Signal
 from bike_demand.store.tracking import Tracking
 from bike_demand.training import steps
 
@@ -30,7 +30,7 @@ class CycleRunner:
     """
 
     run_step: StepRunner = call
-    emit_signal: Callable[[StoredSignal], None] | None = None
+    emit_signal: Callable[[Signal], None] | None = None
     train: Callable[[datetime | None], steps.Made] = _train
     deploy: Callable[["Context", int], None] = _deploy
 

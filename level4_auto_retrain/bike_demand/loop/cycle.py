@@ -18,6 +18,7 @@ from bike_demand import clock
 from bike_demand.core.current import clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, Settings, load_settings
+from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.ingest import ingest
 from bike_demand.data.source import Source
 from bike_demand.loop import champion, incidents, retraining
@@ -30,13 +31,11 @@ from bike_demand.release.ab.step import step
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import Deployments, Emit
-from bike_demand.store.event_log import Signal
 from bike_demand.store.retention import delete_old
-from bike_demand.store.tables import PRIORITY, SignalKind, State, StoredSignal
+from bike_demand.store.tables import PRIORITY, Signal, SignalKind, State
 from bike_demand.store.tracking import Tracking
 
 LOCK_NAME = "loop"  # name of the loop's lock
-INGESTION = "ingestion"  # subject of the signal for a feed that cannot be ingested
 LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or training
 RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 
@@ -56,7 +55,7 @@ ALERT_TEXTS = {
     ),
     SignalKind.LOOP: (
         "Loop failure: {subject}",
-        "Fix the cause, then: python -m bike_demand retrain --reason TEXT.",
+        "Fix the cause, then: python -m bike_demand retrain --reason TEXT, or deploy N if a gate refused it.",
     ),
     SignalKind.ERROR: (
         "Model error has increased: {subject}",
@@ -96,18 +95,20 @@ def respond_to_signal(
     Raises UserError if the response fails.
     """
     with _locked(settings, LOCK_SECONDS) as database:
-        found = [each for each in event_log.open_signals(database) if each.id == signal_id]
+        open_signals = event_log.open_signals(database)
+        found = [each for each in open_signals if each.id == signal_id]
         context = _context(settings, database, as_of, report, runner)
         if not found or _concerns_replaced_champion(context, found[0]):
             report(done := f"Signal {signal_id} has ended; no action.")
             return done
+        _resume(context, open_signals)  # of this response, if it was interrupted
         done = _respond_and_alert(context, found[0])
         _finish_cycle(context)
         deliver(settings, database, report)
         return done
 
 
-def _concerns_replaced_champion(context: Context, raised: StoredSignal) -> bool:
+def _concerns_replaced_champion(context: Context, raised: Signal) -> bool:
     """Whether the error is that of an earlier champion: the sending cycle may have promoted another."""
     live = context.deployments.live()
     is_error = raised.kind is SignalKind.ERROR
@@ -123,10 +124,11 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool
         if (failure := _ingest(settings, as_of)) is not None:
             report(f"warning: {failure}")
         context = _context(settings, database, as_of, report)
-        decision = _decide(context, reason)
-        if not decision.train and not force:
-            raise UserError(f"{decision.message} To train anyway: --force")
-        report(decision.message if decision.train else f"{decision.message} Training anyway (--force).")
+        past = retraining.past_trainings(context)
+        refusal = policy.retraining_refusal(past, context.now, settings)
+        if refusal is not None and not force:
+            raise UserError(f"{refusal} To train anyway: --force")
+        report(f"Training is due: {reason}" if refusal is None else f"{refusal} Training anyway (--force).")
         report(retraining.train(context, reason, manual=True))
         _finish_cycle(context)
         deliver(settings, database, report)
@@ -148,7 +150,7 @@ def _locked(settings: Settings, wait_seconds: float = 0.0) -> Iterator[Database]
 def _cycle(
     settings: Settings, database: Database, as_of: datetime | None, report: Emit, runner: CycleRunner
 ) -> None:
-    failure = runner.run_step("ingest", lambda: _ingest(settings, as_of))
+    failure = _ingest(settings, as_of, runner.run_step)
     context = _context(settings, database, as_of, report, runner)
     incidents.record_other_rollbacks(context)
     evaluation = runner.run_step(
@@ -161,7 +163,7 @@ def _cycle(
         report(f"{raised.kind}: {raised.message}")
     for raised in change.ended:
         report(f"Resolved: {raised.kind}, {raised.subject}.")
-    if failure is not None and not any(raised.subject == INGESTION for raised in change.new):
+    if failure is not None and not any(raised.subject == event_log.INGESTION for raised in change.new):
         report(f"The feed still cannot be ingested: {failure.rstrip('.')}.")
     _resume(context, change.open)
     for raised in sorted(change.open, key=lambda each: (PRIORITY.index(each.kind), each.id)):
@@ -198,10 +200,10 @@ def _context(
     return Context(settings, tracking, database, deployments, as_of, now, report, runner)
 
 
-def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
+def _ingest(settings: Settings, as_of: datetime | None, run_step: StepRunner = call) -> str | None:
     """Ingest the feed. Returns the reason if that failed, else None. Earlier data are kept."""
     try:
-        ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of)
+        run_step("ingest", lambda: ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of))
     except UserError as error:
         return str(error)
     return None
@@ -209,24 +211,27 @@ def _ingest(settings: Settings, as_of: datetime | None) -> str | None:
 
 def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     """Signals about the loop itself."""
-    found: list[Signal] = []
+    now, found = context.now, list[Signal]()
     if failure is not None:
         message = f"The feed cannot be ingested: {failure}."
-        found.append(Signal(SignalKind.QUALITY, INGESTION, context.now, message, {}))
-    paused = retraining.pause_reason(context.settings, event_log.trainings(context.database), context.now)
+        found.append(Signal(SignalKind.QUALITY, event_log.INGESTION, now, now, message, {}))
+    paused = retraining.pause_reason(context.settings, event_log.trainings(context.database), now)
     if paused is not None:
         message = f"{paused[:1].upper()}{paused[1:]}."
-        found.append(Signal(SignalKind.LOOP, "training", context.now, message, {}))
-    age = policy.age_signal(retraining.past_trainings(context), context.now, context.settings)
-    if age is not None:
+        found.append(Signal(SignalKind.LOOP, "training", now, now, message, {}))
+    # A person may have trained, or an earlier level, which the loop knows from the deployment only.
+    live, past = context.deployments.live(), retraining.past_trainings(context)
+    trained = [each.at for each in past[-1:]] + ([] if live is None else [live.requested_at])
+    if trained and (age := policy.age_signal(max(trained), now, context.settings)) is not None:
         found.append(age)
     return found
 
 
-def _resume(context: Context, open_signals: Sequence[StoredSignal]) -> None:
-    """Resume an interrupted training."""
+def _resume(context: Context, open_signals: Sequence[Signal]) -> None:
+    """Resume an interrupted training. Unless a person requested it, bad data end one that has not begun."""
     for training in event_log.open_trainings(context.database):
-        blocked = None if training.version is not None else _blocking_signal(open_signals)
+        goes_on = training.version is not None or training.detail.get(retraining.MANUAL)
+        blocked = None if goes_on else _blocking_signal(open_signals)
         context.report(
             retraining.resume(context, training)
             if blocked is None
@@ -234,7 +239,7 @@ def _resume(context: Context, open_signals: Sequence[StoredSignal]) -> None:
         )
 
 
-def _respond_and_alert(context: Context, raised: StoredSignal) -> str:
+def _respond_and_alert(context: Context, raised: Signal) -> str:
     """Respond to a signal, and raise an alert about both. Returns one sentence on the response."""
     done = _execute_response(context, raised)
     title, suggestion = ALERT_TEXTS[raised.kind]
@@ -260,7 +265,7 @@ def _respond_and_alert(context: Context, raised: StoredSignal) -> str:
     return done
 
 
-def _execute_response(context: Context, raised: StoredSignal) -> str:
+def _execute_response(context: Context, raised: Signal) -> str:
     """Respond to a signal. Returns one sentence on the response."""
     match raised.kind:
         case SignalKind.QUALITY:
@@ -284,7 +289,7 @@ def _execute_response(context: Context, raised: StoredSignal) -> str:
     return retraining.train(context, raised.message, signal=raised.id, level_shift=shift)
 
 
-def _reason_not_to_train(context: Context, raised: StoredSignal, shift: str | None) -> str | None:
+def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) -> str | None:
     """Why a signal does not lead to a training now, in sentences; None if it does."""
     blocked = _blocking_signal(event_log.open_signals(context.database))
     if blocked is not None:
@@ -292,14 +297,19 @@ def _reason_not_to_train(context: Context, raised: StoredSignal, shift: str | No
     end = context.deployments.queue_reason()
     if end is not None and (shift is None or champion.challenger_has_adapted(context, shift)):
         return f"No training until {end}: a new version would wait for it and be outdated by then."
-    urgent = raised.kind is SignalKind.NO_MODEL or bool(raised.evidence.get("urgent"))
-    decision = _decide(context, raised.message, urgent=urgent, level_shift=shift)
     # Without a model there are no predictions; but without `deploy.automatic` a new version would only wait.
-    ignore_limits = raised.kind is SignalKind.NO_MODEL and context.settings.deploy.automatic
-    return None if decision.train or ignore_limits else decision.message
+    if raised.kind is SignalKind.NO_MODEL and context.settings.deploy.automatic:
+        return None
+    return policy.retraining_refusal(
+        retraining.past_trainings(context),
+        context.now,
+        context.settings,
+        urgent=raised.kind is SignalKind.NO_MODEL or bool(raised.evidence.get("urgent")),
+        level_shift=None if shift is None else date.fromisoformat(shift),
+    )
 
 
-def _blocking_signal(open_signals: Sequence[StoredSignal]) -> str | None:
+def _blocking_signal(open_signals: Sequence[Signal]) -> str | None:
     """Why no training may start now, whatever the error is; None if it may."""
     for each in open_signals:
         if each.kind is SignalKind.QUALITY:
@@ -309,16 +319,6 @@ def _blocking_signal(open_signals: Sequence[StoredSignal]) -> str | None:
         if each.kind is SignalKind.BAD_RELEASE:
             return f"No training until the bad release is resolved. {each.message}"
     return None
-
-
-def _decide(
-    context: Context, reason: str, *, urgent: bool = False, level_shift: str | None = None
-) -> policy.RetrainingDecision:
-    shift = None if level_shift is None else date.fromisoformat(level_shift)
-    past = retraining.past_trainings(context)
-    return policy.decide_retraining(
-        reason, past, context.now, context.settings, urgent=urgent, level_shift=shift
-    )
 
 
 def _finish_cycle(context: Context) -> None:

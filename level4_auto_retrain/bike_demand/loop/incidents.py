@@ -18,28 +18,27 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.data.frames import to_frame
 from bike_demand.data.quality import FEED
-from bike_demand.data.regression_cases import make_case
+from bike_demand.data.regression_cases import BAD_DAYS, make_case
 from bike_demand.loop.alerts import raise_alert
 from bike_demand.loop.context import Context
 from bike_demand.loop.monitor import note, undelivered_lines
-from bike_demand.monitoring.signals import SourcedViolation
+from bike_demand.monitoring.signals import SourcedViolation, violation_since
 from bike_demand.release.rescoring import predict_again
 from bike_demand.release.rollback import WATCH_ROLLBACK
 from bike_demand.store import daily_stats, event_log
 from bike_demand.store.deployments import Emit, history, open_deployments
 from bike_demand.store.ingested_rows import rows_between
 from bike_demand.store.queries import ShownPrediction, shown
-from bike_demand.store.tables import Incident, SignalKind, State, StoredSignal
+from bike_demand.store.tables import Deployment, Incident, Signal, SignalKind, State
 
 INCIDENT_KINDS = (SignalKind.QUALITY, SignalKind.ERROR, SignalKind.BAD_RELEASE, SignalKind.LOOP)
 NORMAL_DAYS = 60  # days before an incident that define the normal error
 MIN_ROWS = 12  # with known outcomes, to state the error of a rolled-back version
-BEFORE_DAYS = 21  # days before bad data that are available to their regression case
+CASE_DAYS = timedelta(days=BAD_DAYS + 1)  # days of an incident after which its regression case is complete
+BEFORE_DAYS = 35  # days before bad data that are available to their regression case
 
 
-def update_incidents(
-    context: Context, signals: Sequence[StoredSignal], found: Sequence[SourcedViolation]
-) -> None:
+def update_incidents(context: Context, signals: Sequence[Signal], found: Sequence[SourcedViolation]) -> None:
     """Open an incident for each signal that warrants one, and end those whose signal is over.
 
     `found` are all data violations, including those that are over.
@@ -50,17 +49,19 @@ def update_incidents(
                 context.database,
                 signal.kind,
                 signal.subject,
-                since=_parse_time(signal.evidence.get("since"), signal.first_at),
+                since=datetime.fromisoformat(signal.evidence.get("since") or signal.first_at.isoformat()),
                 detected_at=signal.first_at,
                 description=signal.message,
             )
     ongoing = {(each.kind, each.subject) for each in signals}
     for incident in event_log.incidents(context.database, only_open=True):
+        # Kept while the data are bad: they may be corrected.
+        has_case = incident.kind is SignalKind.QUALITY and _store_regression_case(context, incident, found)
         if (incident.kind, incident.subject) not in ongoing:
-            _close(context, incident, found)
+            _close(context, incident, has_case)
 
 
-def record_response(context: Context, signal: StoredSignal, response: str) -> None:
+def record_response(context: Context, signal: Signal, response: str) -> None:
     """Record a response to a signal in its incident."""
     for incident in event_log.incidents(context.database, only_open=True):
         if (incident.kind, incident.subject) == (signal.kind, signal.subject):
@@ -89,21 +90,20 @@ def record_other_rollbacks(context: Context) -> None:
             description=f"{by}: {row.reason}",
         )
         event_log.record_response(context.database, incident.id, context.now, f"{by}.")
-        _close(context, incident, [])  # an interruption here leaves it open; `update_incidents` closes it
+        _close(context, incident)  # an interruption here leaves it open; `update_incidents` closes it
 
 
-def _close(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> None:
-    """End an incident. The regression case is written first, so that an interrupted end is repeated."""
+def _close(context: Context, incident: Incident, has_case: bool = False) -> None:
+    """End an incident. The alert is raised first, so that an interrupted end is repeated."""
     cost = _cost(context, incident)
-    learned = ""
-    if incident.kind is SignalKind.BAD_RELEASE:
-        cost |= _release_cost(context, incident)
-    elif incident.kind is SignalKind.QUALITY and _store_regression_case(context, incident, found):
-        learned = " Its rows were kept as a regression case, checked before every later training."
-    event_log.end_incident(context.database, incident.id, context.now, cost)
+    done = "No action was needed."
+    learned = " Its rows were kept as a regression case, checked before every later training."
+    if incident.kind is SignalKind.BAD_RELEASE and (row := _rolled_back(context, incident)) is not None:
+        cost |= _release_cost(context, incident, row)
+        done = f"Rolled back: {row.reason}."
     days = max(1, (context.now - incident.since).days)
     # Responses repeat daily with new details; keep the latest of those with the same first sentence.
-    done = {each["response"].partition(". ")[0]: each["response"] for each in incident.responses}
+    responses = {each["response"].partition(". ")[0]: each["response"] for each in incident.responses}
     raise_alert(
         context.settings,
         context.database,
@@ -115,9 +115,10 @@ def _close(context: Context, incident: Incident, found: Sequence[SourcedViolatio
             f" (detected {incident.detected_at:%Y-%m-%d}): {incident.description}"
         ),
         evidence=cost,
-        response=(" ".join(done.values()) or "No action was needed.") + learned,
+        response=(" ".join(responses.values()) or done) + (learned if has_case else ""),
         suggestion="No action needed. `python -m bike_demand incidents` has the whole record.",
     )
+    event_log.end_incident(context.database, incident.id, context.now, cost)
 
 
 def _cost(context: Context, incident: Incident) -> dict[str, Any]:
@@ -143,21 +144,24 @@ def _cost(context: Context, incident: Incident) -> dict[str, Any]:
     return cost
 
 
-def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
+def _rolled_back(context: Context, incident: Incident) -> Deployment | None:
+    """The rollback of the version of a bad release; None if there was none."""
+    rows = context.deployments.all(State.ROLLED_BACK)
+    return next((each for each in rows[::-1] if f"version {each.version}" == incident.subject), None)
+
+
+def _release_cost(context: Context, incident: Incident, rolled_back: Deployment) -> dict[str, Any]:
     """The errors of the predictions that users got from a rolled-back version, and of the previous version
     for the same rows; `excess_over_previous` is the sum of the differences.
     """
-    number = int(incident.subject.removeprefix("version "))
-    rolled_back = [each for each in context.deployments.all(State.ROLLED_BACK) if each.version == number]
-    previous_version = rolled_back[-1].against if rolled_back else None
-    rows = shown(context.database, number, incident.since, context.now)
-    cost: dict[str, Any] = {"predictions_by_rolled_back": len(rows) if rolled_back else 0}
+    rows = shown(context.database, rolled_back.version, incident.since, context.now)
+    cost: dict[str, Any] = {"predictions_by_rolled_back": len(rows)}
     known = [row for row in rows if row.label is not None]
-    if previous_version is None or len(known) < MIN_ROWS:
+    if rolled_back.against is None or len(known) < MIN_ROWS:
         return cost
     try:
         previous_error = _mean_error(
-            known, predict_again(context.tracking, context.tracking.version(previous_version), known)
+            known, predict_again(context.tracking, context.tracking.version(rolled_back.against), known)
         )
     except UserError:  # the model was deleted
         return cost
@@ -170,26 +174,26 @@ def _release_cost(context: Context, incident: Incident) -> dict[str, Any]:
 
 
 def _store_regression_case(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> bool:
-    """Keep the bad rows as a regression case for later trainings. Returns whether there were any."""
-    violations = [
-        each
-        for each in found
-        if each.violation.subject == incident.subject and each.violation.times[-1] >= incident.since
-    ]
+    """Keep the first bad rows as a regression case for later trainings. Returns whether there is one."""
+    if incident.regression_case and context.now - incident.since > CASE_DAYS:
+        return True
     # The feed is what models are trained on, so it takes precedence.
-    for each in sorted(violations, key=lambda each: each.source != FEED):
-        since = each.violation.times[0] - timedelta(days=BEFORE_DAYS)
+    for each in sorted(found, key=lambda each: each.source != FEED):
+        violation = violation_since(each.violation, incident.since)
+        if violation.subject != incident.subject or not violation.times:
+            continue
+        since = incident.since - timedelta(days=BEFORE_DAYS)
         if each.source == FEED:
             rows = rows_between(since, context.now)
         else:
             logged = daily_stats.logged_predictions(context.database, since, context.now)
             rows = to_frame([one.inputs for one in daily_stats.first_predictions(logged)])
         known = daily_stats.labels(context.database, since, context.now)
-        case = make_case(incident.id, each.violation, rows, known, context.settings.quality)
+        case = make_case(incident.id, violation, rows, known, context.settings.quality)
         if case is not None:
             event_log.add_regression_case(context.database, incident.id, case.model_dump(mode="json"))
             return True
-    return False
+    return incident.regression_case is not None
 
 
 def _mean_error(rows: Sequence[ShownPrediction], predictions: Sequence[float]) -> float:
@@ -197,8 +201,11 @@ def _mean_error(rows: Sequence[ShownPrediction], predictions: Sequence[float]) -
     return float(PROBLEM.loss.per_row(np.array(predictions), np.array(targets)).mean())
 
 
-def _parse_time(given: object, otherwise: datetime) -> datetime:
-    return datetime.fromisoformat(given) if isinstance(given, str) else otherwise
+def withdraw_case(settings: Settings, incident: int) -> None:
+    """Delete the regression case of an incident that was a false alarm. Raises UserError if there is none."""
+    with open_deployments(settings, None, note, locked=False, reading=True) as deployments:
+        if not event_log.withdraw_regression_case(deployments.database, incident):
+            raise UserError(f"--withdraw {incident}: this incident has no regression case; see `incidents`")
 
 
 def print_incidents(settings: Settings, *, as_json: bool, emit: Emit) -> None:

@@ -1,6 +1,7 @@
 """The `monitor` command: evaluates the signals, and reports the state of production as text or JSON."""
 
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +13,8 @@ from bike_demand.monitoring import reports
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.serving.status import StatusDocument, read_status
 from bike_demand.store.deployments import Emit, open_deployments
-from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import SignalKind, StoredSignal
+from bike_demand.store.event_log import INGESTION
+from bike_demand.store.tables import SignalKind
 
 # Signals of an evaluation; the event log has the others.
 EVALUATED = (SignalKind.QUALITY, SignalKind.DRIFT, SignalKind.ERROR)
@@ -28,26 +29,24 @@ def monitor(
     `force_report`: write the drift report even if none is due. Raises UserError if nothing was ingested yet,
     or a store is down.
     """
+    started = time.time()
     with open_deployments(settings, as_of, note, locked=False, reading=True) as deployments:
         tracking, database = deployments.tracking, deployments.database
         now = now_of(settings, as_of)
         evaluation = evaluate_signals(settings, tracking, database, as_of, now, force_report)
         status = StatusDocument(environment="production", **read_status(database, "production", 0))
     status.as_of = now
-    others = [each for each in status.signals if each.kind not in EVALUATED]
-    status.signals = [_stored(each) for each in evaluation.signals] + others
+    others = [each for each in status.signals if each.kind not in EVALUATED or each.subject == INGESTION]
+    status.signals = evaluation.signals + others
     if as_json:
         emit(status.model_dump_json(indent=1))
         return
     for line in _lines(evaluation, status):
         emit(line)
     if force_report:
-        missing = "none: no champion with training data, or too few rows"
-        emit(f"Drift report: {reports.DRIFT_PAGE.as_posix() if reports.DRIFT_PAGE.exists() else missing}")
-
-
-def _stored(signal: Signal) -> StoredSignal:
-    return StoredSignal(signal.kind, signal.subject, signal.at, signal.at, signal.message, signal.evidence)
+        page, missing = reports.DRIFT_PAGE, "none: no champion with training data, or too few rows"
+        is_new = page.exists() and page.stat().st_mtime >= started
+        emit(f"Drift report: {page.as_posix() if is_new else missing}")
 
 
 def _lines(evaluation: Evaluation, status: StatusDocument) -> Iterator[str]:

@@ -188,10 +188,10 @@ def pause_reason(settings: Settings, trainings: Sequence[Training], now: datetim
     """Why the loop starts no training by itself now, in a sentence; None if it would.
 
     After several failures or refusals in a row it pauses, then tries once more. A training requested by a
-    person resets the count.
+    person resets the count; one that found nothing new does not count.
     """
     failures: list[Training] = []
-    for each in reversed([each for each in trainings if each.state != BEGUN]):
+    for each in reversed([each for each in counted_trainings(trainings) if each.state != BEGUN]):
         if each.state != FAILED or each.detail.get(MANUAL):
             break
         failures.append(each)

@@ -5,7 +5,7 @@ from typing import Any
 
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import past_trainings
-from bike_demand.monitoring.retraining_policy import MONTH, decide_retraining, reference_of
+from bike_demand.monitoring.retraining_policy import MONTH, reference_of, retraining_refusal
 from bike_demand.release.ab.evidence import Evidence, collect, running_test, running_watch
 from bike_demand.store import event_log
 
@@ -16,7 +16,7 @@ def publish_status_fields(context: Context) -> None:
     content = {
         "reference_error": None
         if live is None
-        else reference_of(context.tracking.version(live.version)).error,
+        else reference_of(context.tracking.version(live.version), "holdout_error"),
         "comparisons": [
             _comparison_json(collect(context.deployments, comparison))
             for comparison in (running_test(context.deployments), running_watch(context.deployments))
@@ -32,23 +32,16 @@ def _budget(context: Context) -> dict[str, Any]:
     """Trainings spent of the budget, and in `message` why none starts now; None if one could."""
     past = past_trainings(context)
     spent = sum(context.now - each.at < MONTH for each in past)
-    decision = decide_retraining("", past, context.now, context.settings)
-    message = None if decision.train else decision.message
+    message = retraining_refusal(past, context.now, context.settings)
     return {"spent": spent, "limit": context.settings.trigger.budget, "days": MONTH.days, "message": message}
 
 
 def _comparison_json(evidence: Evidence) -> dict[str, Any]:
-    comparison = evidence.comparison
+    comparison, days = evidence.comparison, {"__all__": {"ratio", "low", "high"}}
+    design = {"kind", "version", "against", "mode", "share", "began"}
     return {
-        "kind": str(comparison.kind),
-        "version": comparison.version,
-        "against": comparison.against,
-        "mode": comparison.mode,
-        "share": comparison.share,
-        "began": comparison.began.isoformat(),
+        **comparison.model_dump(mode="json", include=design),
+        **evidence.model_dump(mode="json", include={"verdict": True, "reason": True, "days": days}),
         "days_planned": comparison.days,
         "worse": evidence.rule.worse,
-        "verdict": evidence.verdict,
-        "reason": evidence.reason,
-        "days": [{"ratio": each.ratio, "low": each.low, "high": each.high} for each in evidence.days],
     }

@@ -15,8 +15,7 @@ from bike_demand.core.settings import Drift
 from bike_demand.data.frames import input_columns, time_range
 from bike_demand.handoff import read_handoff
 from bike_demand.monitoring import reports
-from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import SignalKind
+from bike_demand.store.tables import Signal, SignalKind
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
 
 
@@ -36,7 +35,7 @@ def drift_signal(content: Mapping[str, Any], now: datetime, settings: Drift) -> 
         f"The inputs of the week until {content['current'][1][:10]} differ from those that version"
         f" {content['version']} was trained on: {', '.join(descriptions)}."
     )
-    return Signal(SignalKind.DRIFT, "inputs", now, message, dict(content))
+    return Signal(SignalKind.DRIFT, "inputs", now, now, message, dict(content))
 
 
 def reference_window(tracking: Tracking, champion: Version, days: int) -> tuple[datetime, datetime] | None:

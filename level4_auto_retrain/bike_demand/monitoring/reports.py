@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from bike_demand.core.current import FIELDS, PROBLEM
+from bike_demand.core.files import write_atomically
 from bike_demand.core.problem import Floats
 from bike_demand.core.settings import EVIDENTLY, IS_PROBABILITY, REPORTS, Drift, QualityRules
-from bike_demand.monitoring.retraining_policy import Limits
 
 os.environ.setdefault("DO_NOT_TRACK", "true")  # read by Evidently on import
 
@@ -85,10 +85,7 @@ def write_drift_report(
     ]
     drifted = [name for name in distances if name in failed]
     if force_report or drifted:
-        DRIFT_PAGE.parent.mkdir(parents=True, exist_ok=True)
-        new = DRIFT_PAGE.with_name(f".{DRIFT_PAGE.name}.new")
-        snapshot.save_html(str(new))
-        new.replace(DRIFT_PAGE)
+        write_atomically(DRIFT_PAGE, snapshot.get_html_str(as_iframe=False).encode())
     return distances, drifted
 
 
@@ -112,8 +109,12 @@ def write_input_summary(requests: pd.DataFrame, now: datetime, rules: QualityRul
     _run("Data summary", [preset], (NUMBERS, categories), requests, now=now)
 
 
-def write_model_quality(predictions: Floats, targets: Floats, now: datetime, limits: Limits) -> None:
-    """Report the model quality on predictions and targets, shape [rows], and test mean error and bias."""
+def write_model_quality(
+    predictions: Floats, targets: Floats, now: datetime, max_error: float | None, max_bias: float
+) -> None:
+    """Report the model quality on predictions and targets, shape [rows], and test mean error (None: do not)
+    and bias.
+    """
     from evidently import BinaryClassification, Regression
     from evidently.metrics import MeanValue
     from evidently.presets import ClassificationPreset, RegressionPreset
@@ -128,8 +129,8 @@ def write_model_quality(predictions: Floats, targets: Floats, now: datetime, lim
         }
     )
     metrics = [
-        MeanValue(column=ERROR, tests=[] if limits.error is None else [lte(limits.error)]),
-        MeanValue(column=BIAS, tests=[gte(-limits.bias), lte(limits.bias)]),
+        MeanValue(column=ERROR, tests=[] if max_error is None else [lte(max_error)]),
+        MeanValue(column=BIAS, tests=[gte(-max_bias), lte(max_bias)]),
     ]
     task: dict[str, Any] = {}
     classes = set(np.unique(targets))

@@ -9,49 +9,24 @@ exceeded significantly, not just once. The margins are the keys of `trigger` in 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import stdtrit
 
 from bike_demand.core.current import LABEL_LAG
+from bike_demand.core.problem import DAY, Floats
 from bike_demand.core.settings import Settings, Trigger
-from bike_demand.store.event_log import Signal
-from bike_demand.store.tables import DailyStats, SignalKind
+from bike_demand.store.tables import DailyStats, Signal, SignalKind
 from bike_demand.store.tracking import Version
 
-DAY = timedelta(days=1)
 MONTH = 30 * DAY  # period of the training budget
 SHIFT_CONFIDENCE = 0.95  # high, because the clearest of a dozen candidate days is tested
 MIN_SHIFT_DAYS = 2  # days after which a level shift is suspected; a training needs `trigger.min_days`
 MIN_SPREAD = (
     0.05  # lower limit of the daily spread, as a share of the target: three similar days prove little
 )
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The training-time errors of a version's holdout model; None if not recorded.
-
-    `error` is its mean error, `skill` the share of the baseline's error that it saves.
-    """
-
-    error: float | None
-    skill: float | None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The highest mean error, in the unit of the loss (None without a reference), and the highest bias in
-    either direction, in the unit of the target.
-    """
-
-    error: float | None
-    bias: float
 
 
 @dataclass(frozen=True)
@@ -67,26 +42,18 @@ class PastTraining:
     for_level_shift: bool = False
 
 
-@dataclass(frozen=True)
-class RetrainingDecision:
-    """Whether to train now, and the reason, in a sentence."""
-
-    train: bool
-    message: str
-
-
-def reference_of(version: Version) -> Reference:
-    """The reference error of a version: that of its holdout model at training."""
-    error, skill = (version.tags.get(name) for name in ("holdout_error", "skill"))
-    return Reference(None if error is None else float(error), None if skill is None else float(skill))
+def reference_of(version: Version, name: str) -> float | None:
+    """The `holdout_error` or `skill` of a version's holdout model at training; None if not recorded."""
+    return float(version.tags[name]) if name in version.tags else None
 
 
 def error_signal(
-    days: Sequence[DailyStats], reference: Reference, now: datetime, settings: Settings
+    days: Sequence[DailyStats], skill: float | None, now: datetime, settings: Settings
 ) -> Signal | None:
     """The signal that the champion's error drifts; None if nothing is significant.
 
-    `days` are the champion's own, ascending, without those with bad requests.
+    `days` are the champion's own, ascending, without those with bad requests. `skill`: its reference, the
+    share of the baseline's error that its holdout model saved.
     """
     rule = settings.trigger
     end = (now - LABEL_LAG).date()  # the labels of later days are not all due yet
@@ -110,12 +77,12 @@ def error_signal(
         evidence["level_shift"] = since.isoformat()
         parts.append(f"predictions since {since} are {abs(share):.0%} too {'high' if share > 0 else 'low'}")
         urgent = True
-    if (relative := _relative_error(recent, reference, rule)) is not None:
+    if (relative := _relative_error(recent, skill, rule)) is not None:
         ratio, margin = relative
         evidence |= {
             "error_ratio": round(ratio, 4),
             "error_ratio_margin": round(margin, 4),
-            "reference_skill": reference.skill,
+            "reference_skill": skill,
         }
         if ratio - margin > 1 + rule.error_increase:
             parts.append(
@@ -130,19 +97,22 @@ def error_signal(
         SignalKind.ERROR,
         f"version {version}",
         now,
+        now,
         f"Over {len(recent)} days {' and '.join(parts)}.",
         {**evidence, "urgent": urgent},
     )
 
 
-def limits(days: Sequence[DailyStats], reference: Reference, rule: Trigger) -> Limits:
-    """The limits of the rules on these days, in the unit of the error, for tests in reports."""
+def limits(days: Sequence[DailyStats], skill: float | None, rule: Trigger) -> tuple[float | None, float]:
+    """The limits of the rules on these days, for tests in reports: the highest mean error, in the unit of the
+    loss (None without a reference), and the highest bias in either direction, in the unit of the target.
+    """
     rows, baseline_rows = sum(day.known for day in days), sum(day.baseline_rows for day in days)
     error = None
-    if reference.skill is not None and baseline_rows:
+    if skill is not None and baseline_rows:
         baseline = sum(day.baseline_error_sum for day in days) / baseline_rows
-        error = (1 + rule.error_increase) * (1 - reference.skill) * baseline
-    return Limits(error, rule.bias * abs(sum(day.target_sum for day in days)) / max(1, rows))
+        error = (1 + rule.error_increase) * (1 - skill) * baseline
+    return error, rule.bias * abs(sum(day.target_sum for day in days)) / max(1, rows)
 
 
 def find_level_shift(days: Sequence[DailyStats], rule: Trigger) -> date | None:
@@ -177,50 +147,45 @@ def has_adapted(days: Sequence[DailyStats], champion_days: Sequence[DailyStats])
     return own <= champion / 2
 
 
-def age_signal(trainings: Sequence[PastTraining], now: datetime, settings: Settings) -> Signal | None:
+def age_signal(last: datetime, now: datetime, settings: Settings) -> Signal | None:
     """The signal that the last training was too long ago, whatever the error; None if it was not."""
-    limit = settings.trigger.max_age_days
-    if not trainings or now - trainings[-1].at < limit * DAY:
+    age, limit = (now - last).days, settings.trigger.max_age_days
+    if age < limit:
         return None
-    age = (now - trainings[-1].at).days
-    message = f"The last training was {age} days ago; the limit is {limit} days."
-    return Signal(SignalKind.AGE, "model", now, message, {"days": age})
+    message = f"The last training or deployment was {age} days ago; the limit is {limit} days."
+    return Signal(SignalKind.AGE, "model", now, now, message, {"days": age})
 
 
-def decide_retraining(
-    reason: str,
+def retraining_refusal(
     trainings: Sequence[PastTraining],
     now: datetime,
     settings: Settings,
     *,
     urgent: bool = False,
     level_shift: date | None = None,
-) -> RetrainingDecision:
-    """Whether to train for a reason, given earlier trainings (ascending). If `urgent`, only the shortest
-    cool-down applies. Trainings before a `level_shift` was known do not count for the cool-down.
+) -> str | None:
+    """Why not to train now, given earlier trainings (ascending), in a sentence; None if a training is due.
+
+    If `urgent`, only the shortest cool-down applies. Trainings before a `level_shift` was known do not count
+    for the cool-down.
     """
     rule = settings.trigger
     recent = [each for each in trainings if now - each.at < MONTH]
     if len(recent) >= rule.budget:
         available_at = recent[-rule.budget].at + MONTH
-        return RetrainingDecision(
-            False,
-            f"The budget of {rule.budget} trainings in 30 days is used up until {available_at:%Y-%m-%d}.",
-        )
+        return f"The budget of {rule.budget} trainings in 30 days is used up until {available_at:%Y-%m-%d}."
     if level_shift is not None:
         confirmed_at = datetime.combine(level_shift, time()) + rule.min_days * DAY + LABEL_LAG
         if now < confirmed_at:
-            return RetrainingDecision(
-                False, f"Whether the level shifted on {level_shift} will be known on {confirmed_at:%Y-%m-%d}."
-            )
+            return f"Whether the level shifted on {level_shift} will be known on {confirmed_at:%Y-%m-%d}."
         trainings = [each for each in trainings if each.at >= confirmed_at or each.for_level_shift]
     if trainings:
         days = rule.cool_down_days if urgent else cool_down(trainings, rule)
         until = trainings[-1].at + days * DAY
         if now < until:
             since = f"the training of {trainings[-1].at:%Y-%m-%d}"
-            return RetrainingDecision(False, f"Cool-down until {until:%Y-%m-%d}: {days} days after {since}.")
-    return RetrainingDecision(True, f"Training is due: {reason}")
+            return f"Cool-down until {until:%Y-%m-%d}: {days} days after {since}."
+    return None
 
 
 def cool_down(trainings: Sequence[PastTraining], rule: Trigger) -> int:
@@ -243,7 +208,7 @@ def _bias(days: Sequence[DailyStats], confidence: float) -> tuple[float, float]:
 
 
 def _relative_error(
-    days: Sequence[DailyStats], reference: Reference, rule: Trigger
+    days: Sequence[DailyStats], skill: float | None, rule: Trigger
 ) -> tuple[float, float] | None:
     """The error relative to the baseline's, as a multiple of the reference, and its half-width; None if not
     informative.
@@ -252,11 +217,11 @@ def _relative_error(
     first week of data.
     """
     days = [day for day in days if 2 * day.baseline_rows >= day.known and day.baseline_error_sum]
-    if reference.skill is None or reference.skill >= 1 or len(days) < rule.min_days:
+    if skill is None or skill >= 1 or len(days) < rule.min_days:
         return None
     error = np.array([day.paired_error_sum for day in days], dtype=np.float64)
     baseline = np.array([day.baseline_error_sum for day in days], dtype=np.float64)
-    return _ratio(error, baseline * (1 - reference.skill), rule.confidence, MIN_SPREAD)
+    return _ratio(error, baseline * (1 - skill), rule.confidence, MIN_SPREAD)
 
 
 def _ratio(numerator: Floats, denominator: Floats, confidence: float, spread: float) -> tuple[float, float]:

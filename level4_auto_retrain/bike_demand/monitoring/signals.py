@@ -1,21 +1,23 @@
 """Updates daily statistics, expected ranges and reports, and evaluates the signals of production."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import LABEL_LAG, PROBLEM, TIME, RowId, row_id, target_of, time_of
+from bike_demand.core.current import FIELDS, KEYS, LABEL_LAG, PROBLEM, TIME, RowId, row_id, target_of, time_of
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.problem import DAY
 from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings, Trigger
 from bike_demand.data.frames import has_row_id, time_range, to_frame
 from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
-from bike_demand.data.quality import FEED, Violation, check_inputs, check_stale
+from bike_demand.data.quality import FEED, NO_TEXTS, Texts, Violation, check_inputs, check_stale
 from bike_demand.data.quarantine import read_quarantine, without_quarantined
 from bike_demand.monitoring import drift, reports
 from bike_demand.monitoring import retraining_policy as policy
@@ -23,9 +25,8 @@ from bike_demand.store import daily_stats, expected_ranges
 from bike_demand.store.daily_stats import PredictionRecord
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import all_deployments
-from bike_demand.store.event_log import Signal
 from bike_demand.store.ingested_rows import RESOLUTION, rows_between
-from bike_demand.store.tables import DailyStats, SignalKind, State
+from bike_demand.store.tables import DailyStats, Signal, SignalKind, State
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
@@ -38,8 +39,9 @@ BASELINE_HISTORY = PROBLEM.season or LABEL_LAG + 28 * DAY
 SILENT_AFTER = timedelta(days=2)
 REQUESTS = "requests"
 SOURCE_PHRASES = {REQUESTS: "in requests", FEED: "in the feed"}
-# By folder and rules: the day from which on rows are checked.
-_checked_from: dict[tuple[str, str], datetime] = {}
+TEXTS = [name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS]
+# By folder and rules: the day from which on rows are checked, and the texts of the good rows before it.
+_checked_from: dict[tuple[str, str], tuple[datetime, Texts]] = {}
 
 
 class SourcedViolation(NamedTuple):
@@ -81,15 +83,22 @@ def evaluate_signals(
     logged, recount_from = _logged_predictions(settings, database, until)
     first = daily_stats.first_predictions(logged)
     requested = to_frame([each.inputs for each in first])
-    in_requests = check_inputs(requested, settings.quality)
-    rows, in_feed = _feed(settings, database, until, now)
+    rows, in_feed, texts = _feed(settings, database, until, now)
     violations = [SourcedViolation(FEED, each) for each in in_feed]
-    range_basis = (rows, in_feed)
-    if len(requested) and time_range(requested)[1] >= until - SILENT_AFTER:
-        violations = [*(SourcedViolation(REQUESTS, each) for each in in_requests), *violations]
-        range_basis = (requested, in_requests)
+    range_basis = (rows, in_feed, texts)
+    in_requests: list[Violation] = []
+    if len(requested):
+        oldest, newest = time_range(requested)
+        texts = _with_texts(texts, rows[rows[TIME] < oldest], in_feed)
+        in_requests = check_inputs(requested, settings.quality, texts)
+        if newest >= until - SILENT_AFTER:
+            violations = [*(SourcedViolation(REQUESTS, each) for each in in_requests), *violations]
+            range_basis = (requested, in_requests, texts)
     labels = daily_stats.labels(database, recount_from - BASELINE_HISTORY, until)
-    to_recount = [each for each in logged if time_of(each.inputs) >= recount_from]
+    last = daily_stats.last_day(database)
+    # Of a day in the past, `until` may show only a part.
+    complete = until if last is None or last <= until.date() else _midnight(until)
+    to_recount = [each for each in logged if recount_from <= time_of(each.inputs) < complete]
     daily_stats.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
     _publish_ranges(database, *range_basis, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
@@ -100,7 +109,7 @@ def evaluate_signals(
         [] if champion is None else _champion_days(database, days, champion.number, begin, until.date())
     )
     if champion is not None:
-        error = policy.error_signal(champion_days, policy.reference_of(champion), now, settings)
+        error = policy.error_signal(champion_days, policy.reference_of(champion, "skill"), now, settings)
         if error is not None:
             signals.append(error)
         drifted = _drift(
@@ -125,14 +134,13 @@ def _logged_predictions(
     settings: Settings, database: Database, until: datetime
 ) -> tuple[list[PredictionRecord], datetime]:
     """The logged predictions to evaluate, and the time from which on days are counted again."""
-    recount_from = _midnight(until - LABEL_LAG) - settings.monitoring.recount_days * DAY
     last, earliest = daily_stats.last_day(database), daily_stats.first_time(database)
+    newest = until if last is None else min(until, datetime.combine(last, time()))
+    recount_from = _midnight(newest - LABEL_LAG) - settings.monitoring.recount_days * DAY
     if earliest is None:
         return [], recount_from
     if last is None:
         recount_from = min(recount_from, _midnight(earliest))
-    elif last < recount_from.date():  # the last evaluation was too long ago
-        recount_from = datetime.combine(last, time())
     since = _last_clean_start(database, recount_from - CLEAN_DAYS * DAY) or earliest
     return daily_stats.logged_predictions(
         database, max(since, recount_from - LOG_DAYS * DAY), until
@@ -162,24 +170,36 @@ def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
 
 def _feed(
     settings: Settings, database: Database, until: datetime, now: datetime
-) -> tuple[pd.DataFrame, list[Violation]]:
-    """The newest ingested rows and their violations. To save time, only the first evaluation
-    of a process checks all rows; later ones start at days that were found clean.
+) -> tuple[pd.DataFrame, list[Violation], Texts]:
+    """The newest ingested rows, their violations, and the texts of the good rows before them. To save time,
+    only the first evaluation of a process checks all rows; later ones start at days that were found clean.
     """
     key = (str(DATA.absolute()), settings.quality.model_dump_json())
-    latest = _midnight(until) - FEED_DAYS * DAY
-    since = _checked_from.get(key)
-    rows = rows_between(since if since is not None and since <= latest else None, until)
+    latest = _midnight(until - LABEL_LAG) - FEED_DAYS * DAY
+    since, texts = _checked_from.get(key, (None, NO_TEXTS))
+    if since is not None and since > latest:
+        since, texts = None, NO_TEXTS
+    rows = rows_between(since, until)
     found: list[Violation] = []
     if len(rows):
         first, last = time_range(rows)
         known = daily_stats.labels(database, first, last + RESOLUTION)
-        found = [*check_stale(rows, settings.quality, now), *check_ingested(rows, known, settings.quality)]
+        found = check_stale(rows, settings.quality, now)
+        found += check_ingested(rows, known, settings.quality, texts)
     bad = {moment.date() for each in found for moment in each.times}
     clean = _clean_since(set(rows[TIME].dt.date) - bad, latest)
     if clean is not None:
-        _checked_from[key] = clean
-    return rows, found
+        _checked_from[key] = (clean, _with_texts(texts, rows[rows[TIME] < clean], found))
+    return rows, found, texts
+
+
+def _with_texts(texts: Texts, rows: pd.DataFrame, violations: Sequence[Violation]) -> Texts:
+    """These texts, by field, and those of further rows that are good."""
+    bad = _bad_rows(violations)
+    return {
+        name: {*texts.get(name, ()), *rows.loc[~has_row_id(rows, bad.get(name, set())), name].dropna()}
+        for name in TEXTS
+    }
 
 
 def _count_by_day(
@@ -210,13 +230,21 @@ def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
 
 
 def _publish_ranges(
-    database: Database, rows: pd.DataFrame, violations: Sequence[Violation], until: datetime, settings: Ranges
+    database: Database,
+    rows: pd.DataFrame,
+    violations: Sequence[Violation],
+    texts: Texts,
+    until: datetime,
+    settings: Ranges,
 ) -> None:
-    """Publish expected ranges for the fields that are good in these rows, and for fields without one."""
+    """Publish expected ranges for the fields that are good in these rows, and for fields without one. Later
+    ones stay.
+    """
     known = expected_ranges.read_ranges(database)
-    bad_now = {each.subject for each in violations if each.ongoing}
-    made = expected_ranges.compute_ranges(rows, _bad_rows(violations), until, settings)
-    if new := [each for each in made if each.field not in bad_now or each.field not in known]:
+    keep = {each.subject for each in violations if each.ongoing}
+    keep |= {name for name, each in known.items() if each.as_of > until}
+    made = expected_ranges.compute_ranges(rows, _bad_rows(violations), until, settings, texts)
+    if new := [each for each in made if each.field not in keep or each.field not in known]:
         expected_ranges.publish_ranges(database, new)
 
 
@@ -264,7 +292,7 @@ def _drift(
     if made is None:
         return previous
     reports.write_input_summary(reports.table(requested, predictions), now, settings.quality)
-    _report_quality(logged, labels, days, policy.reference_of(champion), now, settings.trigger)
+    _report_quality(logged, labels, days, policy.reference_of(champion, "skill"), now, settings.trigger)
     daily_stats.store_drift_report(database, now, made)
     return made
 
@@ -273,7 +301,7 @@ def _report_quality(
     logged: Sequence[PredictionRecord],
     labels: Mapping[RowId, float],
     days: Sequence[DailyStats],
-    reference: policy.Reference,
+    skill: float | None,
     now: datetime,
     rule: Trigger,
 ) -> None:
@@ -284,11 +312,9 @@ def _report_quality(
         (each.prediction, target_of(labels[row])) for each in week if (row := row_id(each.inputs)) in labels
     ]
     if pairs:
-        limits = policy.limits(
-            [day for day in days if first.date() <= day.day < last.date()], reference, rule
-        )
+        limits = policy.limits([day for day in days if first.date() <= day.day < last.date()], skill, rule)
         predictions, targets = np.array(pairs, dtype=np.float64).T
-        reports.write_model_quality(predictions, targets, now, limits)
+        reports.write_model_quality(predictions, targets, now, *limits)
 
 
 def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> Iterator[Signal]:
@@ -296,7 +322,8 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
     by_subject: dict[str, list[SourcedViolation]] = {}
     for each in violations:
         if each.violation.ongoing:
-            by_subject.setdefault(each.violation.subject, []).append(each)
+            last = violation_since(each.violation, _start_of_last_stretch(each.violation.times))
+            by_subject.setdefault(last.subject, []).append(SourcedViolation(each.source, last))
     for subject, found in by_subject.items():
         first = found[0].violation
         sources = list(dict.fromkeys(each.source for each in found))
@@ -318,9 +345,22 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
             SignalKind.QUALITY,
             subject,
             now,
+            now,
             message[0].upper() + message[1:] if subject == FEED else message,
             evidence,
         )
+
+
+def violation_since(violation: Violation, since: datetime) -> Violation:
+    """The violation without its rows before a time."""
+    at = bisect_left(violation.times, since)
+    return violation.model_copy(update={"times": violation.times[at:], "keys": violation.keys[at:]})
+
+
+def _start_of_last_stretch(times: Sequence[datetime]) -> datetime:
+    """The first time after the last CLEAN_DAYS without any."""
+    gaps = (after for before, after in pairwise(times) if after - before > CLEAN_DAYS * DAY)
+    return max(gaps, default=times[0])
 
 
 def _midnight(moment: datetime) -> datetime:

@@ -25,9 +25,9 @@ from bike_demand.store.tables import (
     Alert,
     DailyStats,
     Incident,
+    Signal,
     SignalKind,
     State,
-    StoredSignal,
     Training,
     Worker,
 )
@@ -100,7 +100,7 @@ class StatusDocument(BaseModel):
     error_decimals: int = PROBLEM.loss.decimals
     days: list[DayStatus] = []
     comparisons: list[dict[str, Any]] = Field([], description="A/B tests and watches, with their evidence")
-    signals: list[StoredSignal] = []
+    signals: list[Signal] = []
     incidents: list[Incident] = []
     releases: list[Release] = []
     trainings: list[Training] = []

@@ -43,8 +43,8 @@ class PredictionRecord:
     other_version: int | None = None
 
     def prediction_of(self, version: int) -> float | None:
-        """The prediction of a version, shown or not; None if it made none."""
-        if self.version == version:
+        """The prediction of a version, shown or not; None if it made none. Of all together: the shown one."""
+        if version in (self.version, ALL_VERSIONS):
             return self.prediction
         return self.other_prediction if self.other_version == version else None
 
@@ -88,17 +88,10 @@ def logged_predictions(database: Database, since: datetime, until: datetime) -> 
         .order_by(LoggedPrediction.event_time, LoggedPrediction.made_at, LoggedPrediction.id)
     )
     with database.reading() as connection:
-        rows = connection.execute(statement).mappings().all()
-    return [
-        PredictionRecord(
-            # Validated when they were requested.
-            Inputs.model_construct(**{TIME: row["event_time"]}, **row["inputs"]),
-            row["prediction"],
-            row["version"],
-            row["other_prediction"],
-            row["other_version"],
-        )
-        for row in rows
+        rows = connection.execute(statement).all()
+    return [  # validated when they were requested
+        PredictionRecord(Inputs.model_construct(**{TIME: moment}, **inputs), *rest)
+        for moment, inputs, *rest in rows
     ]
 
 
@@ -136,34 +129,23 @@ def store_days(
         by_day.setdefault(time_of(each.inputs).date(), []).append(each)
     rows: list[dict[str, Any]] = []
     for day, day_predictions in by_day.items():
-        first = first_predictions(day_predictions)
-        shown = [(row_id(each.inputs), each.prediction) for each in first]
-        rows.append(
-            _sums(shown, targets, baseline)
-            | {"day": day, "version": ALL_VERSIONS, "quality": quality.get(day, {})}
-        )
-        versions = {each.version for each in day_predictions} | {
-            each.other_version or ALL_VERSIONS for each in day_predictions
-        }
-        for version in sorted(versions - {ALL_VERSIONS}):
+        versions = {number for each in day_predictions for number in (each.version, each.other_version)}
+        for version in (ALL_VERSIONS, *filter(None, versions)):
             predictions: dict[RowId, float] = {}
             for each in day_predictions:
                 prediction = each.prediction_of(version)
                 if prediction is not None:
                     predictions.setdefault(row_id(each.inputs), prediction)
-            if predictions:
-                rows.append(
-                    _sums(list(predictions.items()), targets, baseline)
-                    | {"day": day, "version": version, "quality": {}}
-                )
-    with database.writing() as session:
+            found = {"day": day, "version": version, "quality": {} if version else quality.get(day, {})}
+            rows.append(_sums(list(predictions.items()), targets, baseline) | found)
+    with database.writing(DailyStats) as session:
         for row in rows:
             session.merge(DailyStats(**row))
 
 
 def store_drift_report(database: Database, at: datetime, content: Mapping[str, Any]) -> None:
     """Store the result of the drift tests at a feed time."""
-    with database.writing() as session:
+    with database.writing(DriftReport) as session:
         session.merge(DriftReport(at, dict(content)))
 
 
@@ -195,23 +177,16 @@ def _sums(
     targets: Mapping[RowId, float],
     baseline: Callable[[RowId], float | None],
 ) -> dict[str, Any]:
-    pairs = [(prediction, targets[row], baseline(row)) for row, prediction in predictions if row in targets]
-    paired = [
-        (prediction, target, baseline_prediction)
-        for prediction, target, baseline_prediction in pairs
-        if baseline_prediction is not None
-    ]
+    known = [(prediction, targets[row], baseline(row)) for row, prediction in predictions if row in targets]
+    prediction, target, by_baseline = np.array(known, dtype=np.float64).reshape(-1, 3).T
+    error, is_paired = PROBLEM.loss.per_row(prediction, target), ~np.isnan(by_baseline)
     return {
         "rows": len(predictions),
-        "known": len(pairs),
-        "error_sum": math.fsum(PROBLEM.loss.per_row(prediction, target) for prediction, target, _ in pairs),
-        "bias_sum": math.fsum(prediction - target for prediction, target, _ in pairs),
-        "target_sum": float(sum(target for _, target, _ in pairs)),
-        "baseline_rows": len(paired),
-        "baseline_error_sum": math.fsum(
-            PROBLEM.loss.per_row(baseline_prediction, target) for _, target, baseline_prediction in paired
-        ),
-        "paired_error_sum": math.fsum(
-            PROBLEM.loss.per_row(prediction, target) for prediction, target, _ in paired
-        ),
+        "known": len(known),
+        "error_sum": math.fsum(error),
+        "bias_sum": math.fsum(prediction - target),
+        "target_sum": math.fsum(target),
+        "baseline_rows": int(is_paired.sum()),
+        "baseline_error_sum": math.fsum(PROBLEM.loss.per_row(by_baseline, target)[is_paired]),
+        "paired_error_sum": math.fsum(error[is_paired]),
     }

@@ -15,43 +15,25 @@ from bike_demand.store.tables import (
     Alert,
     Incident,
     RegressionCase,
+    Signal,
     SignalKind,
     StatusField,
-    StoredSignal,
     Training,
 )
 
 JSON = Any  # a JSON value
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # states of trainings
 LEVEL_SHIFT = "level_shift"  # first day of one: key in a signal's evidence and a training's detail
-
-
-@dataclass(frozen=True)
-class Signal:
-    """Something that needs attention. `message` is one sentence with numbers.
-
-    `subject` is a field, "feed", "version 7" or the like. `at` is the time of detection.
-    """
-
-    kind: SignalKind
-    subject: str
-    at: datetime
-    message: str
-    evidence: dict[str, JSON]
+INGESTION = "ingestion"  # subject of the signal for a feed that cannot be ingested
 
 
 @dataclass(frozen=True)
 class SignalChanges:
-    """The effect of a monitoring cycle on the signals: new, ongoing and ended ones."""
+    """The effect of a monitoring cycle on the signals: all open ones, oldest first, new and ended ones."""
 
-    new: tuple[StoredSignal, ...]
-    ongoing: tuple[StoredSignal, ...]
-    ended: tuple[StoredSignal, ...]
-
-    @property
-    def open(self) -> tuple[StoredSignal, ...]:
-        """All open signals, oldest first."""
-        return tuple(sorted((*self.ongoing, *self.new), key=lambda each: each.id))
+    open: list[Signal]
+    new: list[Signal]
+    ended: list[Signal]
 
 
 # ---- signals
@@ -66,36 +48,28 @@ def update_signals(database: Database, signals: Iterable[Signal], now: datetime)
     for signal in signals:
         seen.setdefault((signal.kind, signal.subject), signal)
     new, ongoing, ended = [], [], []
-    with database.writing(StoredSignal) as session:
-        rows = session.scalars(
-            select(StoredSignal).where(StoredSignal.ended_at.is_(None)).order_by(StoredSignal.id)
-        )
+    with database.writing(Signal) as session:
+        rows = session.scalars(select(Signal).where(Signal.ended_at.is_(None)).order_by(Signal.id))
         known = {(each.kind, each.subject): each for each in rows}
         for key, signal in seen.items():
             if (row := known.get(key)) is not None:
-                row.last_at, row.message, row.evidence = signal.at, signal.message, signal.evidence
+                row.last_at, row.message, row.evidence = now, signal.message, signal.evidence
                 ongoing.append(row)
             else:
-                row = StoredSignal(*key, signal.at, signal.at, signal.message, signal.evidence)
-                session.add(row)
+                session.add(signal)
                 session.flush()
-                new.append(row)
+                new.append(signal)
         for key, row in known.items():
             if key not in seen:
                 row.ended_at = now
                 ended.append(row)
-    return SignalChanges(tuple(new), tuple(ongoing), tuple(ended))
+    return SignalChanges(sorted(ongoing, key=lambda each: each.id) + new, new, ended)
 
 
-def open_signals(database: Database) -> list[StoredSignal]:
+def open_signals(database: Database) -> list[Signal]:
     """The open signals, oldest first."""
-    rows = select(StoredSignal).where(StoredSignal.ended_at.is_(None)).order_by(StoredSignal.id)
+    rows = select(Signal).where(Signal.ended_at.is_(None)).order_by(Signal.id)
     return database.all(rows)
-
-
-def stored_signals(database: Database) -> list[StoredSignal]:
-    """All signals, oldest first."""
-    return database.all(select(StoredSignal).order_by(StoredSignal.id))
 
 
 # ---- incidents
@@ -145,8 +119,11 @@ def incidents(database: Database, *, only_open: bool = False) -> list[Incident]:
 
 
 def store_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool:
-    """Store an alert, unless its key was alerted after `quiet_since`. Returns whether it was stored."""
-    same = select(Alert).where(Alert.key == alert.key, Alert.at > quiet_since).limit(1)
+    """Store an alert, unless its key was alerted after `quiet_since`. Returns whether it was stored.
+
+    Later alerts do not count: they were raised by another clock.
+    """
+    same = select(Alert).where(Alert.key == alert.key, Alert.at > quiet_since, Alert.at <= alert.at).limit(1)
     with database.writing(Alert) as session:
         is_new = session.scalar(same) is None
         if is_new:
@@ -239,15 +216,26 @@ def level_shifts(database: Database) -> tuple[date, ...]:
 
 
 def add_regression_case(database: Database, incident: int, content: Mapping[str, JSON]) -> int:
-    """Store an incident's case, at most one per incident. Returns its id."""
+    """Store an incident's case, in the place of an earlier one. Returns its id."""
     with database.writing(RegressionCase) as session:
         case = session.scalar(select(RegressionCase).filter_by(incident=incident))
         if case is None:
-            case = RegressionCase(incident, dict(content))
+            case = RegressionCase(incident, {})
             session.add(case)
             session.flush()
             session.get_one(Incident, incident).regression_case = case.id
+        case.content = dict(content)
     return case.id
+
+
+def withdraw_regression_case(database: Database, incident: int) -> bool:
+    """Delete the case of an incident that was a false alarm. Returns whether there was one."""
+    with database.writing(RegressionCase) as session:
+        case = session.scalar(select(RegressionCase).filter_by(incident=incident))
+        if case is not None:
+            session.get_one(Incident, incident).regression_case = None
+            session.delete(case)
+    return case is not None
 
 
 def regression_cases(database: Database) -> list[RegressionCase]:
@@ -260,7 +248,7 @@ def regression_cases(database: Database) -> list[RegressionCase]:
 
 def publish_fields(database: Database, contents: Mapping[str, JSON], as_of: datetime) -> None:
     """Store these fields by name, replacing earlier ones."""
-    with database.writing() as session:
+    with database.writing(StatusField) as session:
         for name, content in contents.items():
             session.merge(StatusField(name, content, as_of))
 

@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,10 +27,14 @@ MAX_KEYS = 200  # with more keys, like customers, all keys share the means, for 
 
 
 def compute_ranges(
-    rows: "pd.DataFrame", bad: Mapping[str, set[RowId]], now: datetime, settings: Ranges
+    rows: "pd.DataFrame",
+    bad: Mapping[str, set[RowId]],
+    now: datetime,
+    settings: Ranges,
+    seen_texts: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> list[ExpectedRange]:
     """The ranges of fields with a margin, from the last days with good rows in `rows` (ascending), and the
-    texts of all good rows.
+    texts of all good rows, with those seen before.
 
     `bad` has the rows with wrong values, by field. A field whose newest rows are bad gets the range of its
     last good days.
@@ -45,6 +50,7 @@ def compute_ranges(
     found: list[ExpectedRange] = []
     for name in (name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS):
         texts = good_rows(name)[name].dropna().value_counts().index.tolist()
+        texts += sorted(set(seen_texts.get(name, ())) - set(texts))
         if 0 < len(texts) <= MAX_TEXTS:
             found.append(ExpectedRange(name, 0.0, 0.0, [0.0] * HOURS, now, texts))
     for name, margin in settings.margin.items():
@@ -83,7 +89,7 @@ def publish_ranges(database: Database, ranges: Sequence[ExpectedRange]) -> None:
     for each in ranges:
         if len(each.by_hour) != HOURS or not all(map(math.isfinite, (each.low, each.high, *each.by_hour))):
             raise ValueError(f"not an expected range: {each}")
-    with database.writing() as session:
+    with database.writing(ExpectedRange) as session:
         for each in ranges:
             session.merge(each)
 

@@ -3,7 +3,6 @@
 Trainings use the quarantine written at ingestion instead: `data.quarantine.training_rows`.
 """
 
-import json
 from contextlib import closing
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -15,8 +14,9 @@ from bike_demand.core.current import TIME, Row
 from bike_demand.core.settings import DATA, Settings
 from bike_demand.data.frames import concat, time_range, to_frame, with_label
 from bike_demand.data.ingested import ingested_months, month_file, read_month, read_rows
+from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import month_start, next_month
-from bike_demand.data.quarantine import Quarantine, quarantine_of, without_quarantined
+from bike_demand.data.quarantine import Quarantine, without_quarantined
 from bike_demand.data.regression_cases import RegressionCaseContent
 from bike_demand.store import daily_stats, event_log
 from bike_demand.store.database import database_exists, open_database
@@ -63,10 +63,13 @@ def detect_bad_rows(settings: Settings, rows: pd.DataFrame) -> Quarantine:
     if rows.empty:
         return Quarantine()
     if not database_exists(address):
-        return quarantine_of(rows, {}, (), settings.quality)
+        return Quarantine(violations=tuple(check_ingested(rows, {}, settings.quality)))
     with closing(open_database(address)) as database:
         first, last = time_range(rows)
         labels = daily_stats.labels(database, first, last + RESOLUTION)
         kept, shifts = event_log.regression_cases(database), event_log.level_shifts(database)
-    cases = [RegressionCaseContent.model_validate_json(json.dumps(each.content)) for each in kept]
-    return quarantine_of(rows, labels, cases, settings.quality, shifts)
+    return Quarantine(
+        violations=tuple(check_ingested(rows, labels, settings.quality)),
+        cases=tuple(RegressionCaseContent.model_validate(each.content) for each in kept),
+        level_shifts=shifts,
+    )

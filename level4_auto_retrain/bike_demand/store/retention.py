@@ -55,11 +55,8 @@ def _limit(database: Database, settings: Settings, now: datetime) -> datetime | 
     """
     with database.reading() as session:
         newest = session.scalar(select(func.max(LoggedPrediction.event_time)))
-    if newest is None:
-        return None
-    day = min(newest, now).replace(hour=0, minute=0, second=0, microsecond=0)
     counted = last_day(database)  # this day will be counted again
-    if counted is None:
+    if newest is None or counted is None:
         return None
-    day = min(day, datetime.combine(counted, time()))
-    return day - timedelta(days=settings.serving.log.keep_days)
+    day = min(newest.date(), now.date(), counted)
+    return datetime.combine(day, time()) - timedelta(days=settings.serving.log.keep_days)

@@ -216,7 +216,7 @@ def _partial_unique_index(name: str, where: str, *columns: str) -> Index:
     return Index(name, *columns, unique=True, sqlite_where=condition, postgresql_where=condition)
 
 
-class StoredSignal(Base):
+class Signal(Base):
     """A signal: one open row per kind and subject, updated while it goes on, then closed by `ended_at`."""
 
     __tablename__ = "signals"

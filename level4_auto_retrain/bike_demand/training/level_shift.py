@@ -9,9 +9,10 @@ American Statistical Association).
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 
+import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import MIN_PREDICTION, TIME, targets
+from bike_demand.core.current import LABEL, MIN_PREDICTION, TIME, targets
 from bike_demand.core.settings import IS_PROBABILITY, TrainingSettings
 from bike_demand.data.frames import features_of, period_end
 from bike_demand.data.quarantine import multiply_labels
@@ -27,9 +28,11 @@ def rescale_labels(
     """Multiply the labels of rows (ascending) before each shift by a factor. Also returns {ISO day: factor}.
 
     The factor is the sum of the targets since the shift, without held-out rows, divided by the predictions
-    for them of a model fitted to the rows before. Probabilities and signed targets cannot be scaled and stay.
+    for them of a model fitted to the rows before. Probabilities and signed targets cannot be scaled and stay,
+    as do labels that are not proportional to their targets.
     """
-    if IS_PROBABILITY or MIN_PREDICTION < 0:
+    doubled = rows.assign(**{LABEL: 2 * rows[LABEL]})
+    if IS_PROBABILITY or MIN_PREDICTION < 0 or not np.allclose(targets(doubled), 2 * targets(rows)):
         return rows, {}
     holdout_start = period_end(rows) - timedelta(days=settings.holdout_days)
     factors: dict[str, float] = {}
