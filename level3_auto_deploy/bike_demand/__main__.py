@@ -227,11 +227,11 @@ def rollback(
     as_of: AsOf = None,
 ) -> None:
     """Return to the last good version at once; the rolled-back version cannot be deployed again."""
-    from bike_demand.release.rollback import roll_back
+    from bike_demand.release.rollback import roll_back_champion
     from bike_demand.store.deployments import open_deployments
 
     with open_deployments(settings.load_settings(), as_of, typer.echo, locked=False) as deployments:
-        typer.echo(roll_back(deployments, (reason or "").strip() or "no reason given"))
+        typer.echo(roll_back_champion(deployments, (reason or "").strip() or "no reason given"))
 
 
 @app.command(epilog='Example: python -m bike_demand release 7 --reason "the live model predicts nonsense"')

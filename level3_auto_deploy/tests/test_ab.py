@@ -30,7 +30,7 @@ from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from tests.conftest import ROOT, Run, project_in
 from tests.predictions import log, model_with_error, rows_between, store_outcomes
 from tests.project_copy import change_params
-from tests.registry import copy_state, current_deployment, register
+from tests.registry import copy_state, current_deployment, register, twice
 from tests.service import running
 from tests.tiny import constant
 
@@ -307,6 +307,23 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
     assert known(tested) == before
 
 
+def test_steps_that_are_repeated_promote_and_roll_back_once(tested: Tracking) -> None:
+    output: list[str] = []
+
+    def step(day: str) -> str:
+        step_module.step(load_settings(), datetime.fromisoformat(day), output.append, twice)
+        return output[-1]
+
+    answered("2011-03-05", 20.0, 10.0)
+    assert step("2011-03-05").startswith("Version 2 won its A/B test and is live")
+    assert current_deployment(2).is_watched
+    assert "Version 1: retired" in page_of(1).read_text(encoding="utf-8")
+    watched("2011-03-06", 12.0, 50.0)
+    assert step("2011-03-06").startswith("Version 1 is live again, instead of version 2 (found worse by")
+    assert tested.aliases() == {CHAMPION: 1}
+    assert [current_deployment(each).state for each in (1, 2)] == [State.LIVE, State.ROLLED_BACK]
+
+
 @pytest.mark.slow
 def test_a_watch_of_a_few_rows_does_not_end_as_if_nothing_were_wrong(tested: Tracking, run: Run) -> None:
     promoted(run)
@@ -384,6 +401,25 @@ def test_queued_version_starts_after_watch_against_new_champion(
     assert "Queued version 3 failed its gates: version 3 is refused by gate error" in output.out
     assert current_deployment(3).state is State.FAILED_GATE
     assert tested.aliases().get(CHALLENGER) is None
+
+
+def test_queued_version_whose_gates_were_interrupted_is_resumed(
+    tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy(3, "2011-03-02")
+    answered("2011-03-05", 10.0, 14.0)
+
+    def killed(_: GateContext) -> GateResult:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        gates = (Gate("late", "It ends", killed),)
+        patch.setattr(step_module, "deploy", partial(delivery.deploy, gates=gates))
+        with pytest.raises(KilledError):
+            run("ab", "step", "--as-of", "2011-03-05")
+    assert (current_deployment(3).state, tested.aliases()) == (State.VALIDATING, {CHAMPION: 1})
+    assert "A/B test against version 1 starts" in run("ab", "step", "--as-of", "2011-03-05").out
+    assert tested.aliases() == {CHAMPION: 1, CHALLENGER: 3}
 
 
 def test_a_promotion_that_was_cut_off_is_finished_by_the_next_step(

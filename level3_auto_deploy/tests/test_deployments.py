@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.release.rollback import roll_back
-from bike_demand.store.database import Database
-from bike_demand.store.deployments import Deployments, open_deployments
+from bike_demand.store.database import Database, lock
+from bike_demand.store.deployments import Deployments, history, open_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.traffic_split import traffic_split
+from tests.project_copy import change_params
 from tests.registry import current_deployment, deploy_without_gates, register, remove_alias
 from tests.test_rollback import NOW, live_template, tracking
 from tests.tiny import constant
@@ -46,7 +48,9 @@ def begin_test(found: Deployments) -> None:
 
 
 def back(found: Deployments) -> None:
-    roll_back(found, "nonsense")
+    bad = found.live()
+    assert bad is not None
+    roll_back(found, bad, "nonsense")
 
 
 FAST = "a promotion"
@@ -147,7 +151,7 @@ def test_a_promotion_by_hand_is_adopted_and_watched_against_the_last_good_versio
     assert current_deployment(3).state is State.RETIRED
     assert tracking.aliases() == {"champion": 4, "previous": 3}
     with deployments() as found:
-        roll_back(found, "nonsense")
+        back(found)
     assert tracking.aliases() == {"champion": 3}
 
 
@@ -158,7 +162,8 @@ def test_a_removed_alias_leaves_nothing_live_and_its_version_can_be_again(tracki
         good = found.last_good()
         assert good is not None
         assert good.version == 3
-        found.restore(good, "it was removed")
+        found.restore(good, None, "it was removed")
+        found.restore(current_deployment(2), None, "it was removed")  # repeated: a version is live now
     assert tracking.aliases() == {"champion": 3}
 
 
@@ -170,6 +175,48 @@ def test_a_watch_ends_and_begins_by_its_alias(tracking: Tracking) -> None:
     with deployments():
         assert (current_deployment(3).is_watched, current_deployment(3).against) == (True, 1)
     assert tracking.aliases() == {"champion": 3, "previous": 1}
+    change_params(Path(), watch_days="0")
+    tracking.set_alias("previous", 2)
+    with deployments():
+        assert not current_deployment(3).is_watched
+    assert tracking.aliases() == {"champion": 3}
+    tracking.set_alias("previous", 2)
+    with deployments() as found:
+        before = len(history(found.database))
+        found.reconcile()
+        assert (tracking.aliases(), len(history(found.database))) == ({"champion": 3}, before)
+
+
+def test_a_champion_set_by_hand_ends_the_test_against_the_earlier_one(tracking: Tracking) -> None:
+    register(constant(Path("4"), 4.0), tracking=tracking)
+    deploy_without_gates(4, State.TESTING, at=NOW)
+    tracking.set_alias("champion", 1)
+    output: list[str] = []
+    with deployments(output) as found:
+        assert found.queue_reason() == "the watch of version 1 ends"
+    assert tracking.aliases() == {"champion": 1, "previous": 3}
+    assert current_deployment(4).state is State.SUPERSEDED
+    assert output[-1].startswith("warning: the A/B test was ended out of band")
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_queued_version_that_goes_live_otherwise_is_queued_no_longer(
+    tracking: Tracking, by_hand: bool
+) -> None:
+    register(constant(Path("4"), 4.0), tracking=tracking)
+    deploy_without_gates(4, State.QUEUED, at=NOW)
+    if by_hand:
+        tracking.set_alias("champion", 4)
+    else:
+        deploy_without_gates(4, at=NOW)
+    with deployments([]) as found:
+        assert [row.state for row in found.all() if row.version == 4] == [State.SUPERSEDED, State.LIVE]
+
+
+def test_a_lock_on_a_database_that_is_down_can_be_tried_again() -> None:
+    database = Database(create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none"), "the database")
+    with pytest.raises(UnreachableError, match="the database: "), lock(database, "deployment"):
+        pass
 
 
 def test_a_test_ends_and_begins_by_its_alias(tracking: Tracking) -> None:

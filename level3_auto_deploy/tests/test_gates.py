@@ -30,7 +30,7 @@ from bike_demand.release import measure
 from bike_demand.release.gates import GATES, GateContext, GateResult
 from bike_demand.release.gates.comparison import lower_bound
 from bike_demand.release.gates.processes import compare_cost
-from bike_demand.release.rollback import roll_back
+from bike_demand.release.rollback import roll_back_champion
 from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import make_key
 from bike_demand.serving.live_models import ModelHolder
@@ -161,7 +161,7 @@ def test_same_model_as_failed_version_is_refused(case: GateContext, state: State
     deploy_without_gates(2, State.TESTING, *([state] if state is State.FAILED_TEST else [State.LIVE]))
     with open_deployments(load_settings(), NOON, print) as deployments:
         if state is State.ROLLED_BACK:
-            roll_back(deployments, "nonsense")
+            roll_back_champion(deployments, "nonsense")
         version = register_like(case)
         failed = deployments.blocking_failure(version)
         again = deployments.blocking_failure(case.version)

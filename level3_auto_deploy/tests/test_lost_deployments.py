@@ -16,7 +16,7 @@ from bike_demand.store.tables import State
 from bike_demand.store.tracking import MODEL_NAME, Tracking
 from tests.conftest import Run
 from tests.predictions import log, model_with_error, rows_between
-from tests.registry import current_deployment, deploy_without_gates, register
+from tests.registry import current_deployment, deploy_without_gates, register, remove_alias
 from tests.test_rollback import live_template, tracking  # noqa: F401 (fixtures)
 from tests.tiny import constant
 
@@ -131,6 +131,15 @@ def test_without_the_database_what_is_live_counts_as_deployed_out_of_band(
     number = register(constant(Path("new"), 9.0)).number
     deploy(number)
     assert releases.aliases() == {"champion": 3, "challenger": number}
+
+
+def test_version_live_again_counts_from_the_day_the_last_one_left(releases: Tracking, run: Run) -> None:
+    log(rows_between("2011-03-01", "2011-03-02")[:1], (1, model_with_error(10.0)))
+    remove_alias(releases, "champion")
+    assert run("ab", "step", "--as-of", "2011-04-06").status == 0
+    releases.set_alias("champion", 1)
+    assert run("ab", "step", "--as-of", "2011-04-08").status == 0
+    assert current_deployment(1).changed_at == datetime(2011, 4, 6)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.release.decision import page_of
 from bike_demand.release.deploy import deploy
 from bike_demand.release.gates import GATES
-from bike_demand.release.rollback import roll_back
+from bike_demand.release.rollback import roll_back_champion
 from bike_demand.serving.live_models import RegistryModels
 from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import State
@@ -114,7 +114,7 @@ def test_a_version_is_deployed_and_rolled_back_there(
         deployments.transition(row, State.LIVE, "it is better")
         assert tracking.aliases() == {"champion": new, "previous": old}
         assert page_of(new).exists()
-        roll_back(deployments, "nonsense")
+        roll_back_champion(deployments, "nonsense")
     assert tracking.aliases() == {"champion": old}
     assert current_deployment(new).state is State.ROLLED_BACK
 

@@ -1,8 +1,10 @@
 """Registers models and makes them live without running the training pipeline."""
 
 import shutil
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import concat
@@ -14,6 +16,8 @@ from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, EXPERIMENT, MODEL_NAME, Dataset, Logged, Tracking, Version
 from bike_demand.training.export import golden_rows
 from tests.feedmaker import MONTHS
+
+T = TypeVar("T")
 
 
 def make_store(params: Path) -> Path:
@@ -100,6 +104,12 @@ def deploy_without_gates(number: int, *states: State, at: datetime = datetime(20
         for state in states or (State.LIVE,):
             deployments.transition(row, state, "a test")
     return row
+
+
+def twice(_name: str, step: Callable[[], T]) -> T:
+    """A step runner that runs each step again, as after a failure at its very end."""
+    step()
+    return step()
 
 
 def current_deployment(number: int) -> Deployment:

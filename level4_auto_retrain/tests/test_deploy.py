@@ -24,7 +24,7 @@ from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.traffic_split import traffic_split
 from tests.conftest import ROOT, Run, project_in
-from tests.registry import copy_state, current_deployment, deploy_without_gates, register
+from tests.registry import copy_state, current_deployment, deploy_without_gates, register, twice
 from tests.tiny import constant
 
 HOLDOUT_LAST = (
@@ -337,9 +337,20 @@ def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: 
     with open_deployments(load_settings(), None, print) as deployments:
         row = deployments.live()
         assert row is not None
-        deployments.transition(row, State.LIVE, "its watch ended")
+        deployments.end_watch(row, "its watch ended")
     deployed(2)
     assert live.aliases() == {"champion": 3, "challenger": 2}
+
+
+def test_steps_that_are_repeated_start_one_test_and_queue_once(live: Tracking) -> None:
+    register(constant(Path("three"), 50.0), tracking=live)
+    output: list[str] = []
+    for number in ("2", "3"):
+        deploy(load_settings(), number, None, output.append, (), twice)
+    assert output[0].startswith("Version 2 passed all gates; its A/B test against version 1 starts")
+    assert output[-1] == "Version 3 passed all gates and is queued until the test of version 2 ends."
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+    assert [current_deployment(each).state for each in (2, 3)] == [State.TESTING, State.QUEUED]
 
 
 def test_unreachable_store_is_not_a_gate_failure(live: Tracking) -> None:

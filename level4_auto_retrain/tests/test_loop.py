@@ -541,6 +541,22 @@ def test_last_good_version_is_restored_after_the_alias_was_deleted(database: Dat
     assert states(database) == []
 
 
+def test_repeated_response_to_a_missing_model_changes_nothing(database: Database, run: Run) -> None:
+    run_cycle(run, BEGAN)
+    tracking = promote_out_of_band(2)
+    run_cycle(run, BEGAN)
+    remove_alias(tracking, CHAMPION)
+    at = datetime(2011, 3, 2)
+    emitted: list[Signal] = []
+    for _cycle in range(2):  # while no worker runs the responses
+        cycle.run_cycle(load_settings(), at, print, CycleRunner(emit_signal=emitted.append))
+    assert [each.kind for each in emitted] == [SignalKind.NO_MODEL] * 2
+    responses = [cycle.respond_to_signal(load_settings(), each.id, at, print) for each in emitted]
+    assert ["has ended" in each for each in responses] == [False, True]
+    assert tracking.aliases() == {CHAMPION: 2}
+    assert rollbacks(database) == []
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("live_project")
 def test_rolled_back_version_made_live_again_is_rolled_back(run: Run) -> None:

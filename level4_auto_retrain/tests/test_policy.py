@@ -18,7 +18,7 @@ from bike_demand.store.database import open_database
 from bike_demand.store.tables import LoggedPrediction, State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Make, Run
-from tests.registry import current_deployment, deploy_without_gates, register
+from tests.registry import current_deployment, deploy_without_gates, register, twice
 from tests.tiny import constant
 
 ALL = [gate.id for gate in GATES]
@@ -137,7 +137,7 @@ def test_trace_shows_the_policy_of_the_decision(run: Run) -> None:
 
 def test_without_a_required_test_a_version_goes_live_after_its_gates(live: Tracking) -> None:
     policy(test="none")
-    deploy_by_policy(2)
+    deploy(load_settings(), "2", None, print, run=twice)  # as by a task that is retried
     row = current_deployment(2)
     assert (row.state, row.against) == (State.LIVE, 1)
     assert "requires no test" in row.reason

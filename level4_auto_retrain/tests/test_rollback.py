@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert
 
+from bike_demand.core.errors import UnreachableError
 from bike_demand.core.settings import load_settings
 from bike_demand.release.decision import page_of
-from bike_demand.release.rollback import roll_back
+from bike_demand.release.rollback import roll_back_champion
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import history, open_deployments
+from bike_demand.store.deployments import Deployments, history, open_deployments
 from bike_demand.store.tables import State, Worker
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
@@ -44,7 +45,7 @@ def tracking(project: Path, live_template: Path) -> Tracking:
 
 def back(reason: str = "nonsense") -> str:
     with open_deployments(load_settings(), NOW, print, locked=False) as deployments:
-        return roll_back(deployments, reason)
+        return roll_back_champion(deployments, reason)
 
 
 def test_the_version_before_is_live_again_and_the_bad_one_is_blocked(tracking: Tracking) -> None:
@@ -134,6 +135,26 @@ def test_by_the_command_with_and_without_a_reason(run: Run) -> None:
     assert output.out.startswith("Version 2 is live again, instead of version 3 (too low).")
     output = run("rollback", "--as-of", "2011-04-05")
     assert output.out.startswith("Version 1 is live again, instead of version 2 (no reason given).")
+
+
+@pytest.mark.parametrize(
+    "at",
+    [(Tracking, "set_alias"), pytest.param((Deployments, "remove_alias"), marks=pytest.mark.slow)],
+    ids=["before", "after"],
+)
+def test_a_repeated_command_completes_the_interrupted_one_and_does_no_more(
+    tracking: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch, at: tuple[type, str]
+) -> None:
+    def away(*_: object) -> None:
+        raise UnreachableError("the registry does not respond")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*at, away)
+        assert "does not respond" in run("rollback", "--as-of", "2011-04-05").refusal()
+    assert "Version 2 is live now." in run("rollback", "--as-of", "2011-04-05").out
+    assert tracking.aliases() == {"champion": 2}
+    assert [current_deployment(each).state for each in (2, 3)] == [State.LIVE, State.ROLLED_BACK]
+    assert "Version 1 is live again" in run("rollback", "--as-of", "2011-04-05").out
 
 
 # ---- until the services have taken it

@@ -1,14 +1,34 @@
-"""Renders the decision on a deployment with its evidence as one self-contained page."""
+"""Decides on deployments, and renders each decision with its evidence as one self-contained page."""
 
 from pathlib import Path
+from typing import Any
 
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import REPORTS
 from bike_demand.store.database import Database
-from bike_demand.store.deployments import history
-from bike_demand.store.tables import Deployment
+from bike_demand.store.deployments import Deployments, history
+from bike_demand.store.tables import Deployment, State
 
 TEMPLATE = Path(__file__).with_name("decision.html.j2")
+
+
+def decide(deployments: Deployments, row: Deployment, state: State, reason: str, **details: Any) -> str:
+    """Make a transition, write the pages, and wait for the rollout, about which it returns one line.
+
+    `details`: time and evidence of the transition. Can be repeated, as transitions can.
+    """
+    before = deployments.all(State.LIVE, State.TESTING)
+    deployments.transition(row, state, reason, **details)
+    write_pages(deployments, row, *before)
+    return deployments.rollout()
+
+
+def write_pages(deployments: Deployments, *rows: Deployment) -> None:
+    """Write the pages of these deployments, and of those that are live or in a test now."""
+    wanted = {each.id for each in rows}
+    for row in deployments.all():
+        if row.id in wanted or row.state in (State.LIVE, State.TESTING):
+            write_page(deployments.database, row)
 
 
 def write_page(database: Database, row: Deployment) -> Path:

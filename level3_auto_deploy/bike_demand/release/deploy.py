@@ -18,7 +18,7 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, Settings
 from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.ingested import read_labeled_rows
-from bike_demand.release.decision import write_page
+from bike_demand.release.decision import decide, write_page
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
 from bike_demand.release.promotion import promote_newest
 from bike_demand.store.deployments import FAILED, UNDECIDED, Deployments, Emit, open_deployments
@@ -78,9 +78,8 @@ def release(
             return
         row = deployments.create(version, _user(), reason)
         _DeploymentRun(deployments, version, report, gates).run_gates(row)
-        deployments.transition(row, State.LIVE, f"released by {row.who}: {reason}")
-        write_page(deployments.database, row)
-        report(f"Version {version.number} is live. {deployments.rollout()}")
+        rollout = decide(deployments, row, State.LIVE, f"released by {row.who}: {reason}")
+        report(f"Version {version.number} is live. {rollout}")
 
 
 def check(
@@ -211,10 +210,8 @@ class _DeploymentRun:
             outcome = f"{name} passed all gates; its {begins}."
 
         def begin() -> None:
-            self.deployments.transition(row, state, reason)
-            write_page(self.deployments.database, row)
-            rollout = "" if state is State.QUEUED else f" {self.deployments.rollout()}"
-            self.report(f"{outcome}{rollout}")
+            rollout = decide(self.deployments, row, state, reason)
+            self.report(outcome if state is State.QUEUED else f"{outcome} {rollout}")
 
         self.run(step, begin)
 

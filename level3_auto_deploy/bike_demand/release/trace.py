@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from bike_demand.data.frames import time_range
 from bike_demand.data.ingested import read_labeled_rows
 from bike_demand.data.month import iso
 from bike_demand.store.database import Database, database_exists
-from bike_demand.store.deployments import Deployments, Emit, history, open_deployments
+from bike_demand.store.deployments import Deployments, Emit, history, note, open_deployments
 from bike_demand.store.queries import find_label, find_prediction
 from bike_demand.store.tables import Deployment, LoggedPrediction
 from bike_demand.store.tracking import Run, Tracking
@@ -39,7 +38,7 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
     address = settings.environments.production.database
     if not database_exists(address):
         raise UserError(f"prediction {prediction_id}: no prediction was logged yet in {address}")
-    with open_deployments(settings, None, _note, locked=False, reading=True) as deployments:
+    with open_deployments(settings, None, note, locked=False, reading=True) as deployments:
         found = trace(deployments, prediction_id)
         if rows:
             model, data = found["model"], found["data"]
@@ -154,7 +153,8 @@ def _randomization(deployments: Deployments, logged: LoggedPrediction) -> Facts:
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:
         challenger = logged.version if logged.variant == "challenger" else logged.other_version
         tests = (each.test for each in deployments.all() if each.version == challenger)
-        test = next(filter(None, tests), {})
+        began = [each for each in tests if each and each["began"] <= logged.event_time.isoformat()]
+        test = began[-1] if began else {}
     return {name: test.get(name) for name in ("share", "salt", "randomize_by")}
 
 
@@ -175,11 +175,6 @@ def _deployment(database: Database, wanted: str) -> Facts | None:
         "test": _verdict(row.ab),
         "watch": _verdict(row.watch),
     }
-
-
-def _note(line: str) -> None:
-    """Print a line that is not part of the result, which programs may parse."""
-    print(line, file=sys.stderr)
 
 
 def _verdict(evidence: Facts | None) -> str | None:

@@ -4,8 +4,12 @@ No other module changes a state or moves a production alias. A transition stores
 the intended alias changes, then moves the aliases, then marks itself as applied. `reconcile` completes an
 interrupted transition and adopts any other change, because people must be able to move an alias by hand in an
 emergency.
+
+Transitions are idempotent: each names the deployment that it changes, and does nothing if it was made before.
+So a step that was interrupted after its transition can be repeated.
 """
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -37,7 +41,7 @@ from bike_demand.store.traffic_split import (
 OUT_OF_BAND = "out of band"  # `who` of a deployment that no command made
 UNDECIDED = (State.CREATED, State.VALIDATING, State.QUEUED)
 FAILED = (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK, State.SUPERSEDED, State.ERROR)
-_OUTCOMES_OF_GATES = (State.TESTING, State.LIVE, State.ERROR)
+_OUTCOMES_OF_GATES = (State.TESTING, State.LIVE, State.SUPERSEDED, State.ERROR)
 ALLOWED_TRANSITIONS: dict[State, tuple[State, ...]] = {
     State.CREATED: (State.VALIDATING, *_OUTCOMES_OF_GATES),
     State.VALIDATING: (State.VALIDATING, State.QUEUED, State.FAILED_GATE, *_OUTCOMES_OF_GATES),
@@ -65,6 +69,7 @@ class Deployments:
         report: Emit,
     ) -> None:
         self.settings, self.tracking, self.database, self.as_of = settings, tracking, database, as_of
+        self.completed: list[Transition] = []  # the interrupted transitions that `reconcile` completed
         self._report = report
 
     @property
@@ -86,6 +91,20 @@ class Deployments:
     def testing(self) -> Deployment | None:
         """The deployment of the challenger."""
         return next(iter(self.all(State.TESTING)), None)
+
+    def waiting(self) -> list[Deployment]:
+        """The deployments that a step takes up, oldest first: queued, or interrupted in their gates.
+
+        While the lock of deployments is held, no gates run. Interrupted ones older than the champion's are
+        outdated; those of a person who skips the A/B test are begun anew by that person.
+        """
+        live = self.live()
+        return [
+            row
+            for row in self.all(*UNDECIDED)
+            if row.state is State.QUEUED
+            or (row.skip_reason is None and (live is None or live.began_at < row.began_at))
+        ]
 
     def find(self, version: Version) -> Deployment | None:
         """The version's live or testing deployment, else its latest; None if it has none."""
@@ -140,10 +159,12 @@ class Deployments:
         """Change the state of a deployment, with the consequences for other deployments and the aliases.
 
         When a version goes live, another one's test ends, and the previous champion keeps predicting, unseen,
-        so that the watch can compare the two. Raises UserError if the champion is no longer the one that the
-        version was compared with.
+        so that the watch can compare the two. Does nothing if it is in that state already; only its gates can
+        begin again. Raises UserError if the champion is no longer the one that the version was compared with.
         """
         with self._transition(row) as (session, live, testing):
+            if row.state is state is not State.VALIDATING:
+                return
             at = at or self.now
             _update(session, row, evidence)
             champion = None if live is None else live.version
@@ -153,8 +174,6 @@ class Deployments:
                 raise UserError(f"version {champion or 'none'} went live in the meantime; deploy again")
             if state is State.TESTING:
                 row.test = self._ab_design(at)
-            elif state is State.LIVE and row.state is State.LIVE:  # the end of its watch
-                row.bake_until = None
             elif state is State.LIVE:
                 if testing is not None and testing.id != row.id:
                     why = f"version {row.version} was released without an A/B test"
@@ -164,12 +183,26 @@ class Deployments:
                 row.bake_until = None if live is None else self._bake_until(at)
             _add_transition(session, row, state, reason, at)
 
-    def restore(self, good: Deployment, reason: str, at: datetime | None = None, **evidence: Any) -> None:
-        """Make an earlier champion the champion again, without a watch; a running test ends."""
+    def end_watch(self, row: Deployment, reason: str, at: datetime | None = None, **evidence: Any) -> None:
+        """End the watch of the champion. Does nothing if it has ended."""
+        with self._transition(row) as (session, _live, _testing):
+            if row.is_watched:
+                _update(session, row, {**evidence, "bake_until": None})
+                _add_transition(session, row, State.LIVE, reason, at or self.now)
+
+    def restore(
+        self, good: Deployment, bad: Deployment | None, reason: str, at: datetime | None = None, **watch: Any
+    ) -> None:
+        """Make an earlier champion the champion again, without a watch; a running test ends.
+
+        It replaces `bad` (None: no version is live). Does nothing if `bad` is no longer live.
+        """
         with self._transition(good) as (session, live, testing):
+            if (live and live.id) != (bad and bad.id):
+                return
             at, number = at or self.now, good.version
             if live is not None:
-                _update(session, live, {**evidence, "bake_until": None, "against": number})
+                _update(session, live, {**watch, "bake_until": None, "against": number})
                 if testing is not None:
                     why = f"version {live.version}, against which it was tested, was rolled back"
                     _add_transition(session, testing, State.SUPERSEDED, why, at)
@@ -222,27 +255,33 @@ class Deployments:
     def _reconcile(self) -> None:
         for each in self._apply_alias_changes():
             self._report(f"Completed the interrupted transition to {each.new.value}: {each.reason}.")
+            self.completed.append(each)
         aliases, versions, rows = self._read()
-        champion = aliases.get(CHAMPION)
-        for alias in (CHALLENGER, PREVIOUS):
-            if alias in aliases and champion in (None, aliases[alias]):  # left over
+        by_state = {row.state: row for row in rows}  # at most one is live, and one in its test
+        champion, testing = aliases.get(CHAMPION), by_state.get(State.TESTING)
+        # The test of a challenger whose champion was replaced out of band has to end.
+        outdated = testing.version if testing is not None and testing.against != champion else None
+        for alias, left_over in ((CHALLENGER, (champion, outdated)), (PREVIOUS, (champion,))):
+            if alias in aliases and (champion is None or aliases[alias] in left_over):
                 self.remove_alias(alias)
                 del aliases[alias]
         for row in rows:
             if row.state in UNDECIDED and _registered_version(row, versions) is None:
                 self._close_out_of_band(row, State.ERROR, self.now)
-        by_state = {row.state: row for row in rows}  # at most one is live, and one in its test
         adopted = self._adopt_alias(CHAMPION, by_state.get(State.LIVE), aliases, versions)
         if self._adopt_alias(CHALLENGER, by_state.get(State.TESTING), aliases, versions) or adopted:
             aliases, versions, rows = self._read()
         live, previous = {row.state: row for row in rows}.get(State.LIVE), aliases.get(PREVIOUS)
         if live is not None and previous != _implied_aliases(live, None).get(PREVIOUS):
-            until = previous and self._bake_until(self.now)
-            watch = {"bake_until": until, "against": previous or live.against}
-            with self.database.writing() as session:  # a watch was started or ended out of band
-                _update(session, live, watch)
-                reason = f"the alias {PREVIOUS} was moved out of band"
-                _add_transition(session, live, State.LIVE, reason, self.now)
+            until = None if previous is None else self._bake_until(self.now)
+            if previous is not None and until is None:  # by the settings, no version is watched
+                self.remove_alias(PREVIOUS)
+            if live.is_watched or until is not None:
+                watch = {"bake_until": until, "against": previous or live.against}
+                with self.database.writing() as session:  # a watch was started or ended out of band
+                    _update(session, live, watch)
+                    reason = f"the alias {PREVIOUS} was moved out of band"
+                    _add_transition(session, live, State.LIVE, reason, self.now)
         self._write_tags(rows, versions)
 
     def _read(self) -> tuple[dict[str, int], list[Version], list[Deployment]]:
@@ -264,11 +303,14 @@ class Deployments:
         since = self.now
         if alias == CHAMPION and number is not None:
             first = first_served_since(self.database, number, None if row is None else row.version) or since
-            since = min(since, first if row is None else max(first, row.changed_at))
+            left = (each.at for each in history(self.database) if each.old is State.LIVE is not each.new)
+            began = max(left, default=first) if row is None else row.changed_at
+            since = min(since, max(first, began))
         if row is not None:
             self._close_out_of_band(row, State.RETIRED if alias == CHAMPION else State.SUPERSEDED, since)
         if version is None:
-            self._report(f"warning: the alias {alias} was removed out of band, or its version was deleted.")
+            change = f"the alias {alias} was removed" if alias == CHAMPION else "the A/B test was ended"
+            self._report(f"warning: {change} out of band, or its version was deleted.")
             return True
         other = self.last_good(version.number) if alias == CHAMPION else self.live()
         # The adopted alias is where it should be. Only a new champion's watch moves another one.
@@ -287,7 +329,7 @@ class Deployments:
         return True
 
     def _close_out_of_band(self, row: Deployment, state: State, at: datetime) -> None:
-        reason = "its alias was moved out of band"
+        reason = "its alias, or that of the champion, was moved out of band"
         if _registered_version(row, self.tracking.versions()) is None:
             state, reason = State.ERROR, "its version was deleted"
         with self.database.writing() as session:
@@ -362,10 +404,8 @@ class Deployments:
         return _registered_version(row, self.tracking.versions()) is not None
 
     def _ab_design(self, began: datetime) -> dict[str, Any]:
-        ab = self.settings.ab
-        return ABTest(
-            mode=ab.mode, share=ab.share, salt=ab.salt, began=began, randomize_by=ab.randomize_by
-        ).model_dump(mode="json")
+        design = self.settings.ab.model_dump(include=set(ABTest.model_fields))
+        return ABTest(began=began, **design).model_dump(mode="json")
 
     def _bake_until(self, since: datetime) -> datetime | None:
         days = self.settings.ab.watch_days
@@ -393,6 +433,11 @@ def open_deployments(
                 raise
             report(f"warning: shown as stored, not compared with the registry: {error}")
         yield deployments
+
+
+def note(line: str) -> None:
+    """The `report` of commands whose result programs may parse: prints to standard error."""
+    print(line, file=sys.stderr)
 
 
 def all_deployments(database: Database, *states: State) -> list[Deployment]:
@@ -430,6 +475,11 @@ def _update(session: Session, row: Deployment, values: dict[str, Any]) -> None:
 def _add_transition(session: Session, row: Deployment, state: State, reason: str, at: datetime) -> None:
     if state not in ALLOWED_TRANSITIONS.get(row.state, ()):
         raise UserError(f"version {row.version}: no transition from {row.state.value} to {state.value}")
+    if state in (State.FAILED_GATE, State.TESTING, State.LIVE):
+        same = select(Deployment).filter_by(version=row.version, run_id=row.run_id)
+        for each in session.scalars(same.where(Deployment.state.in_(UNDECIDED), Deployment.id != row.id)):
+            why = f"another deployment of version {row.version} is {state.value}"
+            _add_transition(session, each, State.SUPERSEDED, why, at)
     session.add(row)
     transition = Transition(row.id, row.state, state, at, reason, applied=True)
     session.add(transition)

@@ -87,13 +87,15 @@ def respond(context: Context, signal: Signal) -> str:
         return lines[0]
     try:
         reason = signal.message.rstrip(".")
-        return context.runner.run_step("roll back", lambda: roll_back(context.deployments, reason))
+        return context.runner.run_step("roll back", lambda: roll_back(context.deployments, live, reason))
     except UserError as error:
         return f"It could not be rolled back: {error}."
 
 
 def restore_last_good(context: Context) -> str | None:
-    """If nothing is live, make the last good champion the champion again; None if none can be loaded."""
+    """If no version is live, make the last good champion the champion again; None if none can be loaded."""
+    if (live := context.deployments.live()) is not None:
+        return f"Version {live.version} is live."
     good = context.deployments.last_good()
     if good is None:
         return None
@@ -101,7 +103,7 @@ def restore_last_good(context: Context) -> str | None:
         require_loadable(context.deployments, good)
     except UserError:
         return None
-    context.deployments.restore(good, "no version was live")
+    context.deployments.restore(good, None, "no version was live")
     return f"Restored version {good.version}, the last good version."
 
 
@@ -128,7 +130,7 @@ def end_test_or_watch(context: Context, level_shift: str) -> None:
     if context.deployments.testing() is not None:
         stop(context.settings, reason, context.as_of, context.report)
     elif live is not None and live.is_watched:
-        context.deployments.transition(live, State.LIVE, f"its watch ends: {reason}")
+        context.deployments.end_watch(live, f"its watch ends: {reason}")
         context.report(f"The watch of version {live.version} ends: {reason}.")
 
 

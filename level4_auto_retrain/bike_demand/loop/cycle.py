@@ -32,7 +32,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.retention import delete_old
-from bike_demand.store.tables import PRIORITY, Signal, SignalKind, State
+from bike_demand.store.tables import PRIORITY, Signal, SignalKind
 from bike_demand.store.tracking import Tracking
 
 LOCK_NAME = "loop"  # name of the loop's lock
@@ -98,7 +98,7 @@ def respond_to_signal(
         open_signals = event_log.open_signals(database)
         found = [each for each in open_signals if each.id == signal_id]
         context = _context(settings, database, as_of, report, runner)
-        if not found or _concerns_replaced_champion(context, found[0]):
+        if not found or _has_ended(context, found[0]):
             report(done := f"Signal {signal_id} has ended; no action.")
             return done
         _resume(context, open_signals)  # of this response, if it was interrupted
@@ -108,11 +108,12 @@ def respond_to_signal(
         return done
 
 
-def _concerns_replaced_champion(context: Context, raised: Signal) -> bool:
-    """Whether the error is that of an earlier champion: the sending cycle may have promoted another."""
+def _has_ended(context: Context, raised: Signal) -> bool:
+    """Whether a version is live that no signal of a missing or earlier champion concerns."""
     live = context.deployments.live()
-    is_error = raised.kind is SignalKind.ERROR
-    return is_error and live is not None and raised.subject != f"version {live.version}"
+    if live is None or raised.kind not in (SignalKind.NO_MODEL, SignalKind.ERROR):
+        return False
+    return raised.subject != f"version {live.version}"
 
 
 def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool, report: Emit) -> None:
@@ -323,7 +324,7 @@ def _blocking_signal(open_signals: Sequence[Signal]) -> str | None:
 
 def _finish_cycle(context: Context) -> None:
     """Advance tests and watches, record the results of trainings, and delete old predictions."""
-    if context.deployments.queue_reason() is not None or context.deployments.all(State.QUEUED):
+    if context.deployments.queue_reason() is not None or context.deployments.waiting():
         step(context.settings, context.as_of, context.report, context.runner.run_step)
     retraining.update_results(context)
     publish_status_fields(context)

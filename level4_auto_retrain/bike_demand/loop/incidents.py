@@ -21,12 +21,12 @@ from bike_demand.data.quality import FEED
 from bike_demand.data.regression_cases import BAD_DAYS, make_case
 from bike_demand.loop.alerts import raise_alert
 from bike_demand.loop.context import Context
-from bike_demand.loop.monitor import note, undelivered_lines
+from bike_demand.loop.monitor import undelivered_lines
 from bike_demand.monitoring.signals import SourcedViolation, violation_since
 from bike_demand.release.rescoring import predict_again
 from bike_demand.release.rollback import WATCH_ROLLBACK
 from bike_demand.store import daily_stats, event_log
-from bike_demand.store.deployments import Emit, history, open_deployments
+from bike_demand.store.deployments import Emit, history, note, open_deployments
 from bike_demand.store.ingested_rows import rows_between
 from bike_demand.store.queries import ShownPrediction, shown
 from bike_demand.store.tables import Deployment, Incident, Signal, SignalKind, State

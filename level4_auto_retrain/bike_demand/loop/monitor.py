@@ -1,6 +1,5 @@
 """The `monitor` command: evaluates the signals, and reports the state of production as text or JSON."""
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -12,7 +11,7 @@ from bike_demand.core.settings import Settings
 from bike_demand.monitoring import reports
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals
 from bike_demand.serving.status import StatusDocument, read_status
-from bike_demand.store.deployments import Emit, open_deployments
+from bike_demand.store.deployments import Emit, note, open_deployments
 from bike_demand.store.event_log import INGESTION
 from bike_demand.store.tables import SignalKind
 
@@ -79,11 +78,6 @@ def _lines(evaluation: Evaluation, status: StatusDocument) -> Iterator[str]:
         yield f"  {each.at:%Y-%m-%d}{made}, {each.detail.get('result', each.state)}: {each.reason}"
     yield f"Rolled back: {sum(each.rolled_back is not None for each in status.releases)}."
     yield from undelivered_lines(status.undelivered)
-
-
-def note(line: str) -> None:
-    """Print a line that is not part of the result, which programs may parse."""
-    print(line, file=sys.stderr)
 
 
 def undelivered_lines(failures: Sequence[dict[str, Any]]) -> Iterator[str]:

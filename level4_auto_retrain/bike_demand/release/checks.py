@@ -20,19 +20,18 @@ TIMEOUT_SECONDS = 30
 
 CLIENT, OPERATIONS = "client", "operations"  # roles of keys
 KEY_FOR = {"/model": OPERATIONS, "/metrics": OPERATIONS}  # other routes need the client's
-NO_KEYS: Mapping[str, str] = {}
 
 Send = Callable[..., tuple[int, Any]]
 
 
-def failures(address: str, model: OnnxModel, keys: Mapping[str, str] = NO_KEYS) -> list[str]:
-    """The checks that fail for the service at that address, one sentence each; empty: it may go live.
+def failures(address: str, model: OnnxModel, keys: Mapping[str, str]) -> list[str]:
+    """What the first failing check finds at the service at that address, in sentences; empty: it may go live.
 
     `keys`: the keys of client and operator, for the routes in KEY_FOR. Raises OSError if the service stops
-    responding.
+    responding, and ValueError, LookupError or TypeError if a response has another form.
     """
     with client(address, keys) as send:
-        return [message for check in CHECKS for message in check(send, model)]
+        return next(filter(None, (list(check(send, model)) for check in CHECKS)), [])
 
 
 def is_ready(send: Send, model: OnnxModel) -> Iterator[str]:

@@ -1,41 +1,64 @@
 """Rolls back to the last good version."""
 
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from bike_demand.core.errors import UserError
-from bike_demand.release.decision import write_page
+from bike_demand.release.decision import write_pages
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.deployments import Deployments
-from bike_demand.store.tables import Deployment
-from bike_demand.store.tracking import HANDOFF_ARTIFACT
+from bike_demand.store.tables import Deployment, State
+from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT
 
 WATCH_ROLLBACK = "found worse by its watch"  # prefix of the reason if the watch of a promotion rolled it back
 
 
-def roll_back(deployments: Deployments, reason: str, at: datetime | None = None, **evidence: Any) -> str:
-    """Make the last good champion before this one the champion again. Returns one line about it.
+def roll_back_champion(deployments: Deployments, reason: str) -> str:
+    """Roll back the live version for a person. Returns one line about it.
 
-    A running test ends, and the rolled-back version cannot be deployed again. Raises UserError if there is no
-    earlier version or it cannot be loaded, and then changes nothing.
+    If opening the deployments completed an interrupted change of the champion, nothing more is changed: that
+    may have been this rollback. Raises UserError if no version is live, and like `roll_back`.
     """
-    bad, good, testing = deployments.live(), deployments.last_good(), deployments.testing()
+    bad = deployments.live()
     if bad is None:
         raise UserError("no version is live; make one live: python -m bike_demand deploy VERSION")
-    if good is None:
-        advice = "deploy another one instead"
-        if testing is not None:
-            stop = "python -m bike_demand ab stop --reason TEXT"
-            advice = f"to end the test of version {testing.version}: {stop}"
-        problem = "no earlier champion can be restored: there was none, or all were rolled back or deleted"
-        raise UserError(f"{problem}; {advice}")
-    require_loadable(deployments, good)
-    deployments.restore(good, reason, at, **evidence)
-    write_page(deployments.database, next(each for each in deployments.all() if each.id == bad.id))
-    rollout = deployments.rollout()
-    return f"Version {good.version} is live again, instead of version {bad.version} ({reason}). {rollout}"
+    if any(CHAMPION in each.aliases for each in deployments.completed):
+        return f"Version {bad.version} is live now. {deployments.rollout()} To roll it back too, repeat this."
+    return roll_back(deployments, bad, reason)
+
+
+def roll_back(deployments: Deployments, bad: Deployment, reason: str, **details: Any) -> str:
+    """Make the last good champion before this one the champion again. Returns one line about it.
+
+    A running test ends, and the rolled-back version cannot be deployed again. Does nothing if it is no longer
+    live. Raises UserError if there is no earlier version or it cannot be loaded, and then changes nothing.
+    """
+    deployments.reconcile()
+    live, testing = deployments.live(), deployments.testing()
+    if live is not None and live.id == bad.id:
+        good = _last_good(deployments)
+        require_loadable(deployments, good)
+        deployments.restore(good, bad, reason, **details)
+    bad = next(each for each in deployments.all() if each.id == bad.id)
+    write_pages(deployments, bad, *filter(None, [testing]))
+    if bad.state is not State.ROLLED_BACK:
+        return f"Version {bad.version} is no longer live: {bad.reason}."
+    instead = f"instead of version {bad.version} ({bad.reason})"
+    return f"Version {bad.against} is live again, {instead}. {deployments.rollout()}"
+
+
+def _last_good(deployments: Deployments) -> Deployment:
+    """The last good champion before the live one. Raises UserError if there is none."""
+    good, testing = deployments.last_good(), deployments.testing()
+    if good is not None:
+        return good
+    advice = "deploy another one instead"
+    if testing is not None:
+        stop = "python -m bike_demand ab stop --reason TEXT"
+        advice = f"to end the test of version {testing.version}: {stop}"
+    problem = "no earlier champion can be restored: there was none, or all were rolled back or deleted"
+    raise UserError(f"{problem}; {advice}")
 
 
 def require_loadable(deployments: Deployments, good: Deployment) -> None:

@@ -3,7 +3,7 @@
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -138,15 +138,19 @@ def lock(database: Database, what: str, patience: float = 0.0) -> Iterator[None]
         return
     number = zlib.crc32(f"bike_demand {what}".encode())  # key of a PostgreSQL advisory lock
     until = time.monotonic() + patience
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        while not connection.scalar(select(func.pg_try_advisory_lock(number))):
-            if time.monotonic() > until:
-                raise busy
-            time.sleep(LOCK_POLL_SECONDS)
+    with ExitStack() as stack:
+        with database._reported():
+            engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+            connection = stack.enter_context(engine.connect())
+            while not connection.scalar(select(func.pg_try_advisory_lock(number))):
+                if time.monotonic() > until:
+                    raise busy
+                time.sleep(LOCK_POLL_SECONDS)
         try:
             yield
         finally:
-            connection.execute(select(func.pg_advisory_unlock(number)))
+            with suppress(SQLAlchemyError):  # the end of a lost session released it
+                connection.execute(select(func.pg_advisory_unlock(number)))
 
 
 def _sqlite(file: Path) -> Database:

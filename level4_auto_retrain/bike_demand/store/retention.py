@@ -1,8 +1,9 @@
 """Deletes old predictions and outcomes; the daily numbers stay."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
-from sqlalchemy import Delete, delete, func, select, tuple_
+from sqlalchemy import ColumnElement, delete, func, select, tuple_
 
 from bike_demand.core.settings import Settings
 from bike_demand.store.daily_stats import last_day
@@ -22,24 +23,16 @@ def delete_old(database: Database, settings: Settings, now: datetime) -> int:
     if limit is None:
         return 0
     lately = datetime.now(UTC) - timedelta(days=settings.serving.log.keep_days)
-    predictions = (
-        select(LoggedPrediction.id)
-        .where(LoggedPrediction.event_time < limit, LoggedPrediction.made_at < lately)
-        .order_by(LoggedPrediction.event_time)
-        .limit(BATCH)
-    )
-    outcomes = (
-        select(Outcome.event_time, Outcome.key)
-        .where(Outcome.event_time < limit, Outcome.received_at < lately)
-        .order_by(Outcome.event_time)
-        .limit(BATCH)
-    )
-    deleted = _delete(database, delete(LoggedPrediction).where(LoggedPrediction.id.in_(predictions)))
-    _delete(database, delete(Outcome).where(tuple_(Outcome.event_time, Outcome.key).in_(outcomes)))
+    is_old = LoggedPrediction.made_at < lately
+    deleted = _delete(database, LoggedPrediction, limit, is_old, LoggedPrediction.id)
+    _delete(database, Outcome, limit, Outcome.received_at < lately, Outcome.event_time, Outcome.key)
     return deleted
 
 
-def _delete(database: Database, batch: Delete) -> int:
+def _delete(database: Database, table: Any, limit: datetime, is_old: ColumnElement[bool], *key: Any) -> int:
+    """Delete the old rows of a table before `limit`, found by their key. Returns their number."""
+    old = select(*key).where(table.event_time < limit, is_old).order_by(table.event_time).limit(BATCH)
+    batch = delete(table).where(tuple_(*key).in_(old))
     deleted, count = 0, BATCH
     while count == BATCH:
         with database.writing() as session:

@@ -36,11 +36,11 @@ class TrafficSplit:
 class ABTest(BaseModel):
     """The tag `ab` of a challenger: the design and start of its test."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Literal["ab", "shadow"]
-    share: float
-    salt: str
+    mode: Literal["ab", "shadow"] = "shadow"
+    share: float = 0.0
+    salt: str = ""
     began: datetime
     randomize_by: Literal["time", "key"] = "time"
 

@@ -63,7 +63,7 @@ def predict(service: Service, body: Any) -> Any:
 
 
 def test_the_model_passes_every_check_of_a_deployment(service: Service, model: Path) -> None:
-    assert failures(str(service.client.base_url), load_model(model, "1")) == []
+    assert failures(str(service.client.base_url), load_model(model, "1"), {}) == []
 
 
 def test_the_service_is_ready_with_that_model(service: Service, model: Path) -> None:

@@ -21,6 +21,8 @@ CODE = Path(bike_demand.__file__).absolute().parents[1]
 ENVIRONMENT = "test"
 # Keys for an existing service. A service started by the gate is not reachable for others and needs none.
 KEYS = {CLIENT: "BIKE_TEST_KEY", OPERATIONS: "BIKE_TEST_OPERATIONS_KEY"}
+# Errors of a service that does not respond, or not in the expected form.
+UNUSABLE = (OSError, http.client.HTTPException, ValueError, LookupError, TypeError)
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 20
 MEASURE_SECONDS = 120
@@ -45,7 +47,7 @@ def run_integration_test(context: GateContext) -> GateResult:
             _wait_for(address, number, keys, began + patience)
             evidence["seconds_until_ready"] = f"{time.monotonic() - began:.1f}"
             failed = failures(address, model, keys)
-    except (UserError, OSError, http.client.HTTPException) as error:
+    except (UserError, *UNUSABLE) as error:
         return GateResult(False, f"the test environment does not serve the version: {error}", evidence)
     if failed:
         return GateResult(False, failed[0], evidence | {"failed": failed})
@@ -100,7 +102,7 @@ def _wait_for(address: str, version: str, keys: Mapping[str, str], until: float)
             if status == 200 and about["version"] == version:
                 return
             problem = f"it serves version {about['version']}" if status == 200 else f"status {status}"
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
+        except UNUSABLE as error:
             problem = str(error) or type(error).__name__
         if time.monotonic() > until:
             raise UserError(f"{address}: {problem}")

@@ -29,7 +29,7 @@ from bike_demand.release.ab.statistics import (
 )
 from bike_demand.store.deployments import Deployments
 from bike_demand.store.queries import Pair, count_missing_outcomes, pairs
-from bike_demand.store.traffic_split import CHALLENGER
+from bike_demand.store.traffic_split import CHALLENGER, ABTest
 
 # At the end of a test, outcomes must be known for this share of the predicted rows. Otherwise the test goes
 # on for at most another `days` days.
@@ -44,20 +44,13 @@ class ComparisonKind(StrEnum):
     WATCH = "watch"  # of a champion, after its promotion
 
 
-class Comparison(BaseModel):
-    """What is compared: a version and its opponent, the start, and the design."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Comparison(ABTest):
+    """What is compared: a version and its opponent, the planned days; the design is by default a watch's."""
 
     kind: ComparisonKind
     version: int
     against: int
-    began: datetime
     days: int
-    mode: str = "shadow"  # or "ab"; a watch is a shadow test, in which the previous champion is not shown
-    share: float = 0.0
-    salt: str = ""
-    randomize_by: str = "time"
 
     @property
     def end(self) -> datetime:
@@ -211,13 +204,15 @@ def _test_verdict(
 ) -> tuple[str, str]:
     """The verdict on the latest estimates, and its reason."""
     over, days = now >= comparison.end, comparison.days
+    extended = now >= comparison.end + timedelta(days=days)
     if comparison.kind is ComparisonKind.WATCH:
         return _watch_verdict(estimates, rows, comparison, settings, now, waiting)
     summary = _summary(estimates, rows)
     found = ABVerdict.CONTINUE
     if estimates is not None:
         enough = rows >= KNOWN_SHARE * (rows + waiting)
-        found = ABVerdict(int(verdicts(estimates, settings, over and enough)[-1]))
+        min_days = 1 if extended else MIN_DAYS  # there may never be so many days with rows
+        found = ABVerdict(int(verdicts(estimates, settings, over and enough, min_days)[-1]))
     match found:
         case ABVerdict.STOP:
             return "stop", f"far worse: {summary}"
@@ -229,7 +224,7 @@ def _test_verdict(
             return "promote", f"at most {settings.tolerance:.0%} worse after {days} days: {summary}"
         case ABVerdict.REJECT:
             return "reject", f"more than {settings.tolerance:.0%} worse after {days} days: {summary}"
-    if now >= comparison.end + timedelta(days=days):
+    if extended:
         return "reject", f"too few outcomes in {2 * days} days for a verdict: {summary}"
     if over:
         summary = f"too few outcomes after {days} days; {summary}"

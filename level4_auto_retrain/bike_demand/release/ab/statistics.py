@@ -164,13 +164,15 @@ def margin(t: Floats, alpha: float) -> Floats:
     return np.asarray(np.sqrt(2 * v / (t**2 * rho2) * np.log1p(np.sqrt(v) / (2 * alpha))))
 
 
-def verdicts(estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bool_]) -> npt.NDArray[np.int_]:
+def verdicts(
+    estimates: Estimates, settings: AB, ended: bool | npt.NDArray[np.bool_], min_days: int = MIN_DAYS
+) -> npt.NDArray[np.int_]:
     """An `ABVerdict` for each estimate, shape [..., days]. `ended`: whether the test's days are over by then.
 
     Promote once "worse by the margin" is excluded, reject once "better" is. When the days are over, the point
     estimate decides.
     """
-    seen = np.arange(1, estimates.ratio.shape[-1] + 1) >= MIN_DAYS
+    seen = np.arange(1, estimates.ratio.shape[-1] + 1) >= min_days
     last = seen & np.asarray(ended)
     verdict = np.where(
         last, np.where(estimates.ratio <= 1 + settings.tolerance, ABVerdict.PROMOTE, ABVerdict.REJECT), 0

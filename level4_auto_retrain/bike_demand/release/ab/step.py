@@ -13,7 +13,7 @@ from bike_demand.core.settings import Settings
 from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.month import iso
 from bike_demand.release.ab.evidence import ComparisonKind, Evidence, collect, running_test, running_watch
-from bike_demand.release.decision import write_page
+from bike_demand.release.decision import decide, write_pages
 from bike_demand.release.deploy import deploy
 from bike_demand.release.promotion import promote_newest
 from bike_demand.release.rollback import WATCH_ROLLBACK, roll_back
@@ -43,7 +43,7 @@ def step(settings: Settings, as_of: datetime | None, report: Emit, run: StepRunn
             note(line)
         watched = _evaluate_watch(deployments, note, run)
         busy = _evaluate_test(deployments, note, run) or watched
-        newest = None if busy else _supersede_older_queued(deployments, note)
+        newest = None if busy else _next_waiting(deployments, note)
         promote_newest(deployments, note, run)
         delete_old(deployments.database, settings, deployments.now)
     if newest is not None:
@@ -66,12 +66,8 @@ def stop(settings: Settings, reason: str, as_of: datetime | None, report: Emit) 
             deployments.save_evidence(row, ab=evidence.model_dump(mode="json"))
         except UserError as error:  # whatever is broken, a person must be able to end the test
             report(f"No evidence is stored: {error}")
-        deployments.transition(row, State.SUPERSEDED, reason)
-        write_page(deployments.database, row)
-        report(
-            f"The test of version {row.version} is stopped; version {row.against} stays."
-            f" {deployments.rollout()}"
-        )
+        rollout = decide(deployments, row, State.SUPERSEDED, reason)
+        report(f"The test of version {row.version} is stopped; version {row.against} stays. {rollout}")
 
 
 def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
@@ -86,11 +82,11 @@ def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> 
         return True
     if evidence.verdict == "roll back":
         reason = f"{WATCH_ROLLBACK}: {evidence.reason}"
-        report(run("roll back", lambda: roll_back(deployments, reason, evidence.now, watch=watch)))
+        report(run("roll back", lambda: roll_back(deployments, row, reason, at=evidence.now, watch=watch)))
     else:
         reason = f"was watched for {comparison.days} days: {evidence.reason}"
-        deployments.transition(row, State.LIVE, reason, evidence.now, watch=watch)
-        write_page(deployments.database, row)
+        deployments.end_watch(row, reason, evidence.now, watch=watch)
+        write_pages(deployments, row)
         report(f"Version {comparison.version} {reason}.")
     return False
 
@@ -110,9 +106,8 @@ def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> b
         # Next to the version's training error, for comparisons in MLflow.
         deployments.tracking.tag(comparison.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
     state = State.LIVE if evidence.verdict == "promote" else State.FAILED_TEST
-    run(evidence.verdict, lambda: deployments.transition(row, state, evidence.reason, evidence.now, ab=ab))
-    write_page(deployments.database, row)
-    rollout = deployments.rollout()
+    reason, now = evidence.reason, evidence.now
+    rollout = run(evidence.verdict, lambda: decide(deployments, row, state, reason, at=now, ab=ab))
     if state is State.LIVE:
         report(f"{name} won its A/B test and is live: {evidence.reason}. {rollout}")
     else:
@@ -120,18 +115,18 @@ def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> b
     return row.is_watched
 
 
-def _supersede_older_queued(deployments: Deployments, report: Emit) -> int | None:
-    """The newest queued version; supersedes the older ones."""
-    queued = deployments.all(State.QUEUED)
-    for row in queued[:-1]:
-        newest = queued[-1].version
+def _next_waiting(deployments: Deployments, report: Emit) -> int | None:
+    """The newest version that is queued or was interrupted in its gates; supersedes the older ones."""
+    waiting = deployments.waiting()
+    for row in waiting[:-1]:
+        newest = waiting[-1].version
         deployments.transition(row, State.SUPERSEDED, f"version {newest} is newer and is tested instead")
         report(f"Version {row.version} is not tested: version {newest} is newer.")
-    return queued[-1].version if queued else None
+    return waiting[-1].version if waiting else None
 
 
 def _start(settings: Settings, number: int, as_of: datetime | None, report: Emit, run: StepRunner) -> None:
-    """Start the test of a queued version; gates that compared it with an earlier champion run again."""
+    """Start the test of a waiting version; gates that compared it with an earlier champion run again."""
     try:
         deploy(settings, str(number), as_of, report, run=run)
     except UnreachableError:

@@ -42,11 +42,7 @@ class GateContext:
     def handoff(self, run_id: str) -> Path:
         """The hand-off logged by a run, downloaded once. Raises UserError if it logged none."""
         folder = self.scratch / run_id / HANDOFF_ARTIFACT
-        return folder if folder.exists() else self.fetch(run_id, HANDOFF_ARTIFACT)
-
-    def fetch(self, run_id: str, artifact: str) -> Path:
-        """A file or folder logged by a run. Raises UserError if it logged none with that name."""
-        return self.tracking.fetch(run_id, artifact, self.scratch / run_id)
+        return folder if folder.exists() else self.tracking.fetch(run_id, HANDOFF_ARTIFACT, folder.parent)
 
 
 @dataclass(frozen=True)
