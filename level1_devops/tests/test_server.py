@@ -48,9 +48,10 @@ def test_a_port_that_is_taken_is_reported_in_one_line(released: Path, run: Run) 
         assert f"port {port}" in run("serve", "--port", port).refusal()
 
 
-def test_invalid_host_is_reported(released: Path, run: Run) -> None:
+@pytest.mark.parametrize("host", ["not a host", "10..0.1", "x" * 64])
+def test_invalid_host_is_reported(released: Path, run: Run, host: str) -> None:
     assert released
-    assert "give another --host" in run("serve", "--host", "not a host").refusal()
+    assert "give another --host" in run("serve", "--host", host).refusal()
 
 
 @posix

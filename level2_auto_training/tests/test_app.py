@@ -203,6 +203,31 @@ def test_a_body_that_is_too_large_is_rejected(client: Client) -> None:
         assert str(MAX_BYTES) in response.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "https://elsewhere.example", "Content-Type": "text/plain"}, 415),
+        ({"Origin": "https://elsewhere.example"}, 415),
+        ({"Origin": "https://elsewhere.example", "Content-Type": "application/json; charset=utf-8"}, 200),
+        ({"Content-Type": "text/plain"}, 200),  # no browser
+    ],
+)
+def test_a_web_page_must_send_json_so_that_its_browser_asks_first(
+    client: Client, headers: dict[str, str], status: int
+) -> None:
+    assert client.post("/predict", content=json.dumps(EXAMPLE), headers=headers).status_code == status
+
+
+def test_a_prediction_that_is_no_number_is_an_error(
+    model: OnnxModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "predict", lambda _: [float("nan")])
+    with serve_in_thread(create_app(ModelHolder(model))) as client:
+        response = client.post("/predict", json=EXAMPLE)
+    assert response.status_code == 500
+    assert "NaN" in response.json()["detail"]
+
+
 def test_get_predict_returns_405(client: Client) -> None:
     assert client.get("/predict").status_code == 405
 

@@ -12,7 +12,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.handoff import read_handoff, write_handoff
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder, RegistryModels, RegistryPoller
-from bike_demand.store.tracking import Tracking
+from bike_demand.store.tracking import DIGEST_TAG, MODEL_NAME, Tracking
 from tests.registry import put_live, register
 from tests.service import serve_in_thread
 from tests.tiny import constant, network
@@ -166,6 +166,54 @@ def test_live_model_is_kept_while_registry_is_down(
     release(2.0)
     service.poll()
     assert (service.version, service.holder.error) == ("2", None)
+
+
+@pytest.mark.parametrize("digest", [None, "../.."])
+def test_a_version_without_a_valid_digest_never_goes_live_and_deletes_nothing(
+    service: Service, digest: str | None
+) -> None:
+    release(1.0)
+    service.poll()
+    cached = contents(CACHE)
+    tracking = Tracking(load_settings())
+    with tracking.client() as client:
+        if digest is None:
+            client.delete_model_version_tag(MODEL_NAME, "1", DIGEST_TAG)
+        else:
+            client.set_model_version_tag(MODEL_NAME, "1", DIGEST_TAG, digest)
+    service.poll()
+    assert service.version == "1"
+    assert "not registered by `train`" in (service.holder.error or "")
+    assert contents(CACHE) == cached
+
+
+def test_a_rollback_goes_live_while_the_disk_is_full(service: Service) -> None:
+    for number in (1, 2):
+        release(float(number))
+        service.poll()
+    (CACHE / "last.json").unlink()
+    (CACHE / "last.json").mkdir()  # so that it cannot be written
+    Tracking(load_settings()).set_alias("champion", 1)
+    service.poll()
+    assert service.version == "1"
+    assert "last.json" in (service.holder.error or "")
+    (CACHE / "last.json").rmdir()
+    service.poll()
+    assert service.holder.error is None
+    assert json.loads((CACHE / "last.json").read_bytes())["version"] == "1"
+
+
+def test_shutdown_does_not_wait_for_a_registry_that_hangs(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = threading.Event()
+    monkeypatch.setattr(RegistryModels, "current", lambda *_: (None, answering.wait(30) and None))
+    poller = RegistryPoller(service.holder, RegistryModels(Tracking(load_settings())), poll_seconds=3600)
+    poller.start(timeout=0.01)
+    began = time.monotonic()
+    poller.stop()
+    assert time.monotonic() - began < 20
+    answering.set()
 
 
 def test_live_model_is_kept_after_registry_was_deleted(service: Service) -> None:

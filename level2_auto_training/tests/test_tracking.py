@@ -291,6 +291,7 @@ def test_a_half_made_database_of_an_earlier_attempt_does_no_harm(untouched: Trac
         ("state/mlflow.db", "not an address of a store"),
         ("ftp://host/x", "not an address of a store"),
         ("http://127.0.0.1:port", "tracking.uri"),
+        ("http://somebody:secret@127.0.0.1:port", "tracking.uri"),
         ("http://127.0.0.1:{port}", "does not respond"),
         ("postgresql://somebody:secret@127.0.0.1:{port}/x", "does not respond"),
     ],

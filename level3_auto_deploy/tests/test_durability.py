@@ -143,6 +143,7 @@ def test_after_kill_9_of_the_parent_no_worker_holds_the_port(released: Path) -> 
         assert left == []
 
 
+@posix
 @pytest.mark.slow
 def test_workers_switch_within_poll_interval_and_report_it(released: Path) -> None:
     with running(released, "--workers", "2") as service, log_of(released) as database:
@@ -152,7 +153,9 @@ def test_workers_switch_within_poll_interval_and_report_it(released: Path) -> No
         answers = {service.client.post("/predict", json=EXAMPLE).json()["model_version"] for _ in range(50)}
         assert answers == {"2"}
         wait_until(lambda: 'role="champion",version="2"} 2.0' in service.client.get("/metrics").text)
-        service.process.terminate()
+        parent = psutil.Process(service.process.pid)
+        for each in (*parent.children(), parent):  # as a terminal does on Ctrl-C
+            each.send_signal(signal.SIGINT)
         service.process.wait(TIMEOUT_SECONDS)
         assert queries.workers(database, 60) == []
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -28,7 +28,7 @@ log = logging.getLogger("bike_demand.somewhere")
 
 
 @contextmanager
-def logging_to(stream: io.StringIO, capacity: int = 1000) -> Iterator[JsonLogs]:
+def logging_to(stream: TextIO, capacity: int = 1000) -> Iterator[JsonLogs]:
     logs = JsonLogs(stream, capacity)
     logs.start()
     try:
@@ -76,6 +76,17 @@ def test_what_this_package_and_libraries_log_comes_in_the_same_format() -> None:
     assert (live["event"], live["level"], live["version"]) == ("live", "INFO", "7")
     assert (slow["event"], slow["level"]) == ("disk a is slow", "WARNING")
     assert "ValueError: broken" in failed["exc_info"]
+
+
+def test_a_malformed_call_and_texts_that_the_stream_cannot_encode_end_nothing() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with logging_to(stream) as logs:
+        logs.handle(logging.makeLogRecord({"msg": "%d files", "args": ("three",)}))
+        log.info("live", extra={"place": "Zürich"})
+        logs.info("request", {"client": "Zoë"})
+    stream.seek(0)
+    assert [json.loads(line).get("place") for line in stream] == ["Zürich", None]
+    assert logs.lost == 0
 
 
 def test_stalled_reader_drops_lines_without_blocking() -> None:

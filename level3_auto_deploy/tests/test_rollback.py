@@ -186,6 +186,14 @@ def test_rollout_counts_workers_on_target_version(tracking: Tracking) -> None:
     assert taken(tracking) == "Live in 2 of 2 production workers."
 
 
+def test_a_worker_that_seldom_flushes_its_log_is_not_overlooked(
+    tracking: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIKE_SERVING__LOG__FLUSH_SECONDS", "60")
+    beat("a:1:0", 3, 2, ago=60)
+    assert taken(tracking) == "Live in 1 of 1 production worker."
+
+
 def test_rollout_reports_lagging_worker(tracking: Tracking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bike_demand.store.deployments.ROLLOUT_SECONDS", 0.3)
     beat("a:1:0", 3, 2)

@@ -10,16 +10,24 @@ import yaml
 from httpx import Client
 
 from bike_demand.core.current import OUTCOME_EXAMPLE
+from bike_demand.core.settings import load_settings
 from bike_demand.serving.app import create_app
-from bike_demand.serving.keys import HEADER, ApiKeys, make_key, read_keys
+from bike_demand.serving.keys import HEADER, OPEN, ApiKeys, make_key, read_keys
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.worker import ServiceWorker
 from tests.conftest import Run
 from tests.service import serve_in_thread
 from tests.toy import EXAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OUTCOME = [OUTCOME_EXAMPLE]
+
+
+@pytest.fixture(autouse=True)
+def check_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let changes of the key file take effect with the next request."""
+    monkeypatch.setattr("bike_demand.serving.keys.CHECK_SECONDS", 0.0)
 
 
 @pytest.fixture
@@ -87,14 +95,12 @@ def test_life_readiness_and_documentation_are_open(client: Client) -> None:
 
 
 def test_a_key_that_was_made_or_deleted_counts_without_a_restart(
-    client: Client, loaded: ApiKeys, file: Path, keys: tuple[str, str]
+    client: Client, file: Path, keys: tuple[str, str]
 ) -> None:
     new = make_key(file, "another", "client")
-    loaded.reload()
     assert statuses(client, new)["/predict"] == 200
     left = {name: key for name, key in yaml.safe_load(file.read_bytes()).items() if name != "planning"}
     file.write_text(yaml.safe_dump(left), encoding="utf-8")
-    loaded.reload()
     assert statuses(client, keys[0])["/predict"] == 401
 
 
@@ -103,24 +109,21 @@ def test_first_key_ends_open_access(handoff: Path, file: Path) -> None:
     with serve_in_thread(create_app(ModelHolder(load_model(handoff, "1")), keys=loaded)) as client:
         assert statuses(client, None)["/predict"] == 200
         key = make_key(file, "planning", "client")
-        loaded.reload()
         assert statuses(client, None)["/predict"] == 401
         assert statuses(client, key)["/predict"] == 200
 
 
 @pytest.mark.parametrize("content", ["", "{}\n"])
 def test_emptied_key_file_denies_access(
-    client: Client, keys: tuple[str, str], file: Path, loaded: ApiKeys, content: str
+    client: Client, keys: tuple[str, str], file: Path, content: str
 ) -> None:
     file.write_text(content, encoding="utf-8")
-    loaded.reload()
     assert set(statuses(client, None).values()) | set(statuses(client, keys[0]).values()) == {401}
 
 
-@pytest.mark.parametrize("spoilt", [None, "planning: [", "planning: {sha256: 1}"])
+@pytest.mark.parametrize("spoilt", [None, "planning: [", "planning: {sha256: 1}", "planning: 2012-99-99"])
 def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
     client: Client,
-    loaded: ApiKeys,
     file: Path,
     keys: tuple[str, str],
     spoilt: str | None,
@@ -130,8 +133,6 @@ def test_a_file_that_is_gone_or_spoilt_lets_nobody_else_in(
         file.unlink()
     else:
         file.write_text(spoilt, encoding="utf-8")
-    loaded.reload()
-    loaded.reload()
     assert statuses(client, None)["/predict"] == 401
     assert statuses(client, keys[0])["/predict"] == 200
     assert [each.getMessage() for each in caplog.records].count("keys_error") == 1
@@ -170,6 +171,24 @@ def test_duplicate_or_invalid_name_is_refused(project: Path, run: Run, name: str
 def test_public_service_needs_keys(released: Path, run: Run) -> None:
     assert released
     assert "no API keys" in run("serve", "--host", "0.0.0.0", "--port", 0).refusal()
+
+
+@pytest.mark.parametrize("has_keys", [True, False])
+def test_a_worker_that_restarts_without_the_key_file_does_not_open_access(
+    released: Path, run: Run, monkeypatch: pytest.MonkeyPatch, has_keys: bool
+) -> None:
+    file = released / "state" / "keys.yaml"
+    if has_keys:
+        make_key(file, "planning", "client")
+    admitted: list[object] = []
+
+    def start_worker(*_: object) -> None:
+        file.unlink(missing_ok=True)
+        admitted.append(ServiceWorker(load_settings(), "production").keys.holder(None))
+
+    monkeypatch.setattr("bike_demand.serving.server.run", start_worker)
+    assert run("serve", "--port", 0).status == 0
+    assert admitted == [None if has_keys else (OPEN, None)]
 
 
 def test_a_file_that_holds_no_keys_is_reported_before_it_serves(released: Path, run: Run) -> None:

@@ -144,6 +144,7 @@ def test_outcomes_that_take_too_long_may_be_sent_again(
         ([ONE | {"begins": "2012-06-13T00:00:00Z"}], ["body", 0, "begins"]),
         ([ONE | {"part_a": 3}], ["body", 0, "part_a"]),
         ([{"id": "unknown", "amount": -5}], ["body", 0, "amount"]),
+        ([{"id": "\0", "amount": 5}], ["body", 0, "id"]),
         ([ONE | {"id": "unknown"}], ["body", 0, "begins"]),
     ],
 )

@@ -13,13 +13,17 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy import event
 
-from bike_demand.core.errors import UserError
+from bike_demand.core.current import Outcome
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.store import event_log, expected_ranges, queries
+from bike_demand.store import event_log, expected_ranges, queries, tables
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.tables import Base, ExpectedRange, LoggedPrediction, Worker
@@ -162,13 +166,42 @@ def test_rows_of_one_time_are_distinguished_by_their_keys(address: str, database
     other = (2, 20.0, "challenger")
     log(address, [row(1, key="A", other=other), row(2, key="B", other=other), row(3, key="A", other=other)])
     assert store(database, {(TIME, "A"): 7, (TIME, "C"): 9}) == Stored(2, 0, 0)
+    read: list[object] = []
+    event.listen(tables.Outcome, "load", lambda row, _: read.append(row.key))
     assert store(database, {(TIME, "A"): 7, (TIME, "B"): 8}) == Stored(1, 1, 0)
+    assert read == ["A"]  # not all keys of that time
     assert [queries.find_label(database, (TIME, key)) for key in "ABCD"] == [7, 8, 9, None]
     found = queries.pairs(database, 1, 2, TIME, TIME + timedelta(days=1))
     assert [(each.key, each.label) for each in found] == [("A", 7), ("B", 8)]
     assert queries.rows_of(database, ["id-1", "id-2", "id-9"]) == {"id-1": (TIME, "A"), "id-2": (TIME, "B")}
     log(address, [row(4, key="E"), row(5, key="E"), row(6, key="F")])
     assert queries.count_missing_outcomes(database, TIME, TIME + timedelta(days=1)) == 2
+
+
+def test_boolean_labels_are_stored(address: str, database: Database) -> None:
+    reported = [Outcome.model_construct(begins=TIME, machine="m17", amount=True)]
+    with contextlib.closing(OutcomeStore(address)) as outcomes:
+        assert outcomes.store(reported) == Stored(1, 0, 0)
+        assert outcomes.store(reported) == Stored(0, 1, 0)
+    assert queries.find_label(database, (TIME, "m17")) == 1
+
+
+@pytest.mark.parametrize("key", ["m\0", "m" * 1000])
+def test_keys_that_postgresql_cannot_hold_are_refused(postgres: str, key: str) -> None:
+    reported = Outcome.model_construct(begins=TIME, machine=key, amount=5)
+    with contextlib.closing(OutcomeStore(postgres)) as outcomes, pytest.raises(RequestValidationError):
+        outcomes.store([reported])
+
+
+def test_a_transaction_that_is_left_open_does_not_block_for_good(
+    postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bike_demand.store.database.BUSY_SECONDS", 0.1)
+    with contextlib.closing(open_database(postgres)) as database, database.writing() as session:
+        session.add(tables.Outcome(TIME, "", 5, NOW))
+        session.flush()
+        with pytest.raises(UnreachableError, match="lock timeout"):
+            store(database, {(TIME, ""): 6})
 
 
 def test_outcomes_are_kept_all_or_none(database: Database) -> None:
@@ -369,6 +402,8 @@ def test_unwritten_rows_are_reported_at_shutdown(tmp_path: Path, caplog: pytest.
         ("postgresql+psycopg://user:secret@127.0.0.1:9/log", "127.0.0.1"),
         ("nonsense", "not an address"),
         ("", "not an address"),
+        ("postgresql+psycopg://user:secret@127.0.0.1:54x/log", "not an address"),
+        ("postgresql;psycopg://user:secret@127.0.0.1/log", "not an address"),
         ("mysql://host/log", "not supported"),
         ("sqlite://", "not supported"),
     ],

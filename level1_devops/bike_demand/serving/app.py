@@ -1,5 +1,6 @@
 """The web application: predictions, readiness, and the live model."""
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -43,9 +44,12 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
     async def predict(request: Request) -> Response:
         current = live_model()
         rows, is_list = parse_rows(await read_body(request))
+        predictions = current.predict(rows)
+        if not all(map(math.isfinite, predictions)):
+            raise HTTPException(500, f"version {current.version} returned NaN or infinity; use another one")
         content = [
             {**identity_fields(row), "prediction": prediction, "model_version": current.version}
-            for row, prediction in zip(rows, current.predict(rows), strict=True)
+            for row, prediction in zip(rows, predictions, strict=True)
         ]
         return Response(to_json(content if is_list else content[0]), media_type="application/json")
 

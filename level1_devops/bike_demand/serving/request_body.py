@@ -9,7 +9,6 @@ from typing import Annotated, Any
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
-from starlette.requests import ClientDisconnect
 
 from bike_demand.core.current import Inputs
 
@@ -23,19 +22,21 @@ _rows_adapter = TypeAdapter(Annotated[list[Inputs], Field(min_length=1, max_leng
 
 
 async def read_body(request: Request) -> bytes:
-    """The bytes of the body. Raises HTTPException 413 as soon as the body is known to exceed MAX_BYTES."""
-    declared = request.headers.get("content-length")
-    if declared is not None and int(declared) > MAX_BYTES:  # the server rejects anything but a number
+    """The bytes of the body.
+
+    Raises HTTPException 413 as soon as the body is known to exceed MAX_BYTES, and 415 for a body that a
+    browser would send for a page of another origin without asking first.
+    """
+    headers = request.headers
+    if "origin" in headers and not headers.get("content-type", "").lower().startswith("application/json"):
+        raise HTTPException(415, "web pages must send Content-Type: application/json")
+    if int(headers.get("content-length", 0)) > MAX_BYTES:  # the server rejects anything but a number
         raise _too_large()
-    body, more = b"", True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        body += message.get("body", b"")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > MAX_BYTES:
             raise _too_large()
-        more = message.get("more_body", False)
     return body
 
 
@@ -82,10 +83,7 @@ def _encoding_hint(body: bytes) -> str:
     """A hint if the body is compressed or not UTF-8."""
     if body.startswith(b"\x1f\x8b"):
         return "; it is compressed: send it without Content-Encoding"
-    try:
-        return "; it is not UTF-8" if "\0" in body.decode() else ""
-    except UnicodeDecodeError:
-        return "; it is not UTF-8"
+    return "; it is not UTF-8" if {"\0", "\ufffd"} & set(body.decode(errors="replace")) else ""
 
 
 def _too_large() -> HTTPException:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -68,9 +69,12 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
     async def predict(request: Request) -> Response:
         current = live_model()
         rows, is_list = parse_rows(await read_body(request))
+        predictions = current.predict(rows)
+        if not all(map(math.isfinite, predictions)):
+            raise HTTPException(500, f"version {current.version} returned NaN or infinity; use another one")
         content = [
             {**identity_fields(row), "prediction": prediction, "model_version": current.version}
-            for row, prediction in zip(rows, current.predict(rows), strict=True)
+            for row, prediction in zip(rows, predictions, strict=True)
         ]
         return Response(to_json(content if is_list else content[0]), media_type="application/json")
 

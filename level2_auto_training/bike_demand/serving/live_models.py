@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from bike_demand.core.errors import UserError
@@ -55,9 +56,7 @@ class RegistryModels:
             return None
         if known is not None and (known.version, known.digest) == (str(version.number), version.digest):
             return known
-        model = self._cache.load(version)
-        self._cache.save_last_live(model)
-        return model
+        return self._cache.load(version)
 
     def current(self, known: OnnxModel | None = None) -> tuple[OnnxModel | None, str | None]:
         """The model to predict with, and a reason if it differs from the registry's.
@@ -74,8 +73,9 @@ class RegistryModels:
             return known or self._cache.load_last_live(), str(error)
         if model is None and known is not None:
             return known, "no version is live in the registry any more; release one"
-        self._confirmed_token = state
-        return model, None
+        reason = self._cache.save_last_live(model) if model else None
+        self._confirmed_token = None if reason else state
+        return model, reason
 
 
 class RegistryPoller:
@@ -97,7 +97,7 @@ class RegistryPoller:
     def stop(self) -> None:
         """Stop soon, without waiting for a registry that does not respond."""
         self._stopping.set()
-        self._thread.join(self._poll_seconds)
+        self._thread.join(1.0)
 
     def poll(self) -> None:
         """Poll once."""
@@ -131,6 +131,7 @@ class ModelCache:
         self._tracking = tracking
         self._folder = folder
         self._failed_loads: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
+        self._saved: dict[str, str] | None = None  # what was last written to LAST_FILE
 
     def load(self, version: Version) -> OnnxModel:
         """Load a version and verify it. Raises UserError or OSError.
@@ -138,20 +139,25 @@ class ModelCache:
         After a UserError it is not tried again for RETRY_SECONDS.
         """
         key = (version.number, version.digest)
-        if key in self._failed_loads:
-            why, until = self._failed_loads[key]
-            if time.monotonic() < until:
-                raise UserError(why)
+        why, until = self._failed_loads.get(key, ("", 0.0))
+        if time.monotonic() < until:
+            raise UserError(why)
         try:
             return self._load(version)
         except UserError as error:
             self._failed_loads[key] = (str(error), time.monotonic() + RETRY_SECONDS)
             raise
 
-    def save_last_live(self, model: OnnxModel) -> None:
-        """Record that this model went live here."""
+    def save_last_live(self, model: OnnxModel) -> str | None:
+        """Record that this model went live here; the reason if that is impossible."""
         last = {"version": model.version, "digest": model.digest}
-        write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
+        if last != self._saved:
+            try:
+                write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
+                self._saved = last
+            except OSError as error:  # like a full disk, which must not keep the model from going live
+                return f"{self._folder / LAST_FILE}: {error.strerror}; free the disk"
+        return None
 
     def load_last_live(self) -> OnnxModel | None:
         """The last model that went live here; None if it is not in the cache."""
@@ -162,27 +168,26 @@ class ModelCache:
             return None
 
     def _load(self, version: Version) -> OnnxModel:
+        if not version.digest.isalnum():  # it names a folder, which may be deleted below
+            raise UserError(f"version {version.number}: not registered by `train`; move its alias to another")
         place = self._folder / version.digest
         if place.exists():
             try:
                 return load_model(place, str(version.number))
             except UserError:  # damaged in the cache: fetch it again
                 shutil.rmtree(place)
-        self._fetch(version, place)
-        return load_model(place, str(version.number))
+        return self._fetch(version, place)
 
-    def _fetch(self, version: Version, place: Path) -> None:
+    def _fetch(self, version: Version, place: Path) -> OnnxModel:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".fetch.") as scratch:
             fetched = self._tracking.fetch(version.run_id, HANDOFF_ARTIFACT, Path(scratch))
-            model = load_model(fetched)
+            model = load_model(fetched, str(version.number))
             if model.digest != version.digest:
                 raise UserError(
                     f"version {version.number}: registered as {version.digest}, but its run keeps"
                     f" {model.digest}; release another version"
                 )
-            try:
+            with suppress(OSError):  # another process was faster
                 fetched.rename(place)
-            except OSError:
-                if not place.exists():  # otherwise another process was faster
-                    raise
+            return model

@@ -18,7 +18,7 @@ def json_logs() -> Iterator[None]:
             ["levelname", "message"],
             rename_fields={"levelname": "level", "message": "event"},
             timestamp="time",
-            json_serializer=lambda data, **_: to_json(data, fallback=str).decode(),
+            json_serializer=lambda data, **_: to_json(data, fallback=str, ensure_ascii=True).decode(),
         )
     )
     logging.getLogger("bike_demand").setLevel(logging.INFO)

@@ -174,7 +174,7 @@ class Connection:
         again = "`python -m bike_demand train` registers a new version"
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             return f"does not exist in {self.where}: never created, or deleted; {again}"
-        message = " ".join(str(error).split())
+        message = " ".join(str(error).replace(self.uri, self.where).split())  # without a password
         if self._file and ("not a database" in message or "malformed" in message):
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
         if self._file and (cause := explain_sqlite_error(message, self._file)) != message:
@@ -227,7 +227,7 @@ def normalize_store_uri(uri: str, setting: str = URI_SETTING) -> str:
         parts = urlsplit(uri)
         scheme, _port = parts.scheme.partition("+")[0], parts.port
     except ValueError as error:  # an invalid port, an unclosed bracket
-        raise UserError(f"{setting} {uri!r}: {error}; correct it") from None
+        raise UserError(f"{setting} {uri.rpartition('@')[2]!r}: {error}; correct it") from None
     if scheme == "sqlite":
         return f"sqlite:///{Path(uri.partition(':///')[2]).absolute().as_posix()}"
     if scheme in ("http", "https", *DATABASES):

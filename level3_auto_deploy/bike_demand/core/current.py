@@ -105,7 +105,7 @@ Outcome: Any = create_model("Outcome", __config__=_config, **_outcome_fields)
 OutcomeOfPrediction: Any = create_model(
     "OutcomeOfPrediction",
     __config__=_STRICT | ConfigDict(title="Outcome, by the id of the prediction"),
-    id=(str, Field(max_length=36, description="id of the prediction")),
+    id=(str, Field(pattern="^[0-9A-Za-z-]{1,36}$", description="id of the prediction")),
     **_fields(PROBLEM.label, LABEL),
 )
 

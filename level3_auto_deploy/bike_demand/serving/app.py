@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
 from pydantic import BaseModel
@@ -16,12 +16,12 @@ from bike_demand.core.settings import load_settings
 from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
 from bike_demand.serving.keys import ApiKeys, RequireKey
-from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
+from bike_demand.serving.live_models import LiveModels, ModelHolder, Role
 from bike_demand.serving.metrics import CONTENT_TYPE
 from bike_demand.serving.outcome_requests import OutcomeStore, parse_outcomes
 from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
-from bike_demand.serving.telemetry import REQUEST_INFO, Recorder, RequestInfo, Telemetry
+from bike_demand.serving.telemetry import IDS, Recorder, Telemetry
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.store.outcomes import Stored
@@ -105,14 +105,13 @@ def create_app(
     async def predict(request: Request) -> Response:
         # Declared in `openapi_extra` only: as a dependency it would cost a tenth of the request rate.
         name = await for_clients(request)
-        request.scope[REQUEST_INFO] = RequestInfo(name)
         live = live_models()
         rows, is_list = parse_rows(await read_body(request))
         try:
             batch = await batcher.predict(live, rows, name)
         except InvalidPredictionError as error:
             raise HTTPException(500, str(error)) from None
-        request.scope[REQUEST_INFO] = RequestInfo(name, batch.ids)
+        request.scope[IDS] = batch.ids
         recorder.predicted(batch)
         content = _as_dicts(batch)
         return Response(to_json(content if is_list else content[0]), media_type="application/json")
@@ -124,9 +123,9 @@ def create_app(
         responses=docs.OUTCOMES_RESPONSES,
         response_model=Stored,
         openapi_extra={"requestBody": docs.OUTCOMES_BODY},
+        dependencies=[Security(for_clients)],
     )
-    async def post_outcomes(request: Request, name: Annotated[str, Security(for_clients)]) -> Response:
-        request.scope[REQUEST_INFO] = RequestInfo(name)
+    async def post_outcomes(request: Request) -> Response:
         given = parse_outcomes(await read_body(request))
         if outcomes is None:
             raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
@@ -156,17 +155,29 @@ def create_app(
         live_models()
         return Readiness(status="ready", warning=holder.error or recorder.error)
 
-    @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
-    async def about(request: Request, name: Annotated[str, operator]) -> About:
-        request.scope[REQUEST_INFO] = RequestInfo(name)
+    @app.get(
+        "/model",
+        summary="Which model is live?",
+        responses=docs.REFUSED | docs.NO_MODEL,
+        dependencies=[operator],
+    )
+    async def about() -> About:
         live = live_models()
-        model = live.model
+        model, other = live.model, live.other
         return About(
             name=model.manifest.name,
             version=model.version,
             digest=model.digest,
             deployment=live.deployment,
-            other=_about_other(live.other) if live.other else None,
+            other=AboutOther(
+                version=other.model.version,
+                digest=other.model.digest,
+                deployment=other.deployment,
+                role=other.role,
+                share=other.share,
+            )
+            if other
+            else None,
             inputs=model.manifest.inputs,
             output=model.manifest.output,
         )
@@ -176,9 +187,9 @@ def create_app(
         summary="Metrics for Prometheus",
         responses=docs.REFUSED | docs.METRICS,
         response_class=Response,
+        dependencies=[operator],
     )
-    async def metrics(request: Request, name: Annotated[str, operator]) -> Response:
-        request.scope[REQUEST_INFO] = RequestInfo(name)
+    async def metrics() -> Response:
         recorder.sync()
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
 
@@ -199,17 +210,6 @@ def create_live_app() -> FastAPI:
 
     return create_app(
         worker.holder, lifespan, keys=worker.keys, recorder=worker.recorder, outcomes=worker.outcomes
-    )
-
-
-def _about_other(other: SecondModel) -> AboutOther:
-    model = other.model
-    return AboutOther(
-        version=model.version,
-        digest=model.digest,
-        deployment=other.deployment,
-        role=other.role,
-        share=other.share,
     )
 
 

@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,12 +62,6 @@ class ModelHolder:
         self.live: LiveModels | None = None if model is None else LiveModels(model)
         self.error: str | None = None  # why the aliases cannot be followed at the moment
 
-    @property
-    def model(self) -> OnnxModel | None:
-        """The live model."""
-        live = self.live
-        return live.model if live else None
-
     def reason(self) -> str:
         """Why there is no model."""
         return self.error or NO_MODEL
@@ -84,7 +79,7 @@ class RegistryModels:
 
     def load(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
         """The live models (`known` if nothing changed, None if nothing is live), and a reason if the second
-        one is missing: the live model does not depend on it.
+        one is missing or a restart would not find the live one: the live model does not depend on them.
 
         Raises UserError or OSError if the registry does not respond or the live version does not load.
         """
@@ -103,11 +98,8 @@ class RegistryModels:
             except (UserError, OSError) as error:
                 reason = f"the {split.role} version cannot be loaded: {error}"
         live = LiveModels(model, split.shown.tags.get(DEPLOYMENT_TAG, ""), other)
-        if live == known:
-            return known, reason
-        if known is None or (live.model, live.deployment) != (known.model, known.deployment):
-            self._cache.save_last_live(live.model, live.deployment)
-        return live, reason
+        reason = self._cache.save_last_live(live.model, live.deployment) or reason
+        return known if live == known else live, reason
 
     def current(self, known: LiveModels | None = None) -> tuple[LiveModels | None, str | None]:
         """The models to predict with, and a reason if they differ from the registry's.
@@ -125,8 +117,7 @@ class RegistryModels:
             return known or (LiveModels(*last) if last else None), str(error)
         if live is None and known is not None:
             return known, "no version is live in the registry any more; deploy one"
-        if reason is None:
-            self._confirmed_token = state
+        self._confirmed_token = None if reason else state
         return live, reason
 
     def _model(self, version: Version, known: LiveModels | None) -> OnnxModel:
@@ -165,7 +156,7 @@ class RegistryPoller:
     def stop(self) -> None:
         """Stop soon, without waiting for a registry that does not respond."""
         self._stopping.set()
-        self._thread.join(self._poll_seconds)
+        self._thread.join(1.0)
 
     def poll(self) -> None:
         """Poll once."""
@@ -183,7 +174,10 @@ class RegistryPoller:
             other = live.other
             second = {other.role: other.model.version, "share": other.share} if other else {}
             log.info("live", extra={"version": version, "deployment": live.deployment, **second})
-        self._after_poll(live is not before)
+        try:
+            self._after_poll(live is not before)
+        except Exception:  # likewise
+            log.exception("after_poll_error")
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -202,6 +196,7 @@ class ModelCache:
         self._tracking = tracking
         self._folder = folder
         self._failed_loads: dict[tuple[int, str], tuple[str, float]] = {}  # reason, and time of the next try
+        self._saved: dict[str, str] | None = None  # what was last written to LAST_FILE
 
     def load(self, version: Version) -> OnnxModel:
         """Load a version and verify it. Raises UserError or OSError.
@@ -209,20 +204,25 @@ class ModelCache:
         After a UserError it is not tried again for RETRY_SECONDS.
         """
         key = (version.number, version.digest)
-        if key in self._failed_loads:
-            why, until = self._failed_loads[key]
-            if time.monotonic() < until:
-                raise UserError(why)
+        why, until = self._failed_loads.get(key, ("", 0.0))
+        if time.monotonic() < until:
+            raise UserError(why)
         try:
             return self._load(version)
         except UserError as error:
             self._failed_loads[key] = (str(error), time.monotonic() + RETRY_SECONDS)
             raise
 
-    def save_last_live(self, model: OnnxModel, deployment: str = "") -> None:
-        """Record that this model went live here with that deployment."""
+    def save_last_live(self, model: OnnxModel, deployment: str = "") -> str | None:
+        """Record that this model went live here with that deployment; the reason if that is impossible."""
         last = {"version": model.version, "digest": model.digest, "deployment": deployment}
-        write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
+        if last != self._saved:
+            try:
+                write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
+                self._saved = last
+            except OSError as error:  # like a full disk, which must not keep the model from going live
+                return f"{self._folder / LAST_FILE}: {error.strerror}; free the disk"
+        return None
 
     def load_last_live(self) -> tuple[OnnxModel, str] | None:
         """The last model that went live here, and its deployment; None if it is not in the cache."""
@@ -233,27 +233,26 @@ class ModelCache:
             return None
 
     def _load(self, version: Version) -> OnnxModel:
+        if not version.digest.isalnum():  # it names a folder, which may be deleted below
+            raise UserError(f"version {version.number}: not registered by `train`; move its alias to another")
         place = self._folder / version.digest
         if place.exists():
             try:
                 return load_model(place, str(version.number))
             except UserError:  # damaged in the cache: fetch it again
                 shutil.rmtree(place)
-        self._fetch(version, place)
-        return load_model(place, str(version.number))
+        return self._fetch(version, place)
 
-    def _fetch(self, version: Version, place: Path) -> None:
+    def _fetch(self, version: Version, place: Path) -> OnnxModel:
         self._folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self._folder, prefix=".fetch.") as scratch:
             fetched = self._tracking.fetch(version.run_id, HANDOFF_ARTIFACT, Path(scratch))
-            model = load_model(fetched)
+            model = load_model(fetched, str(version.number))
             if model.digest != version.digest:
                 raise UserError(
                     f"version {version.number}: registered as {version.digest}, but its run keeps"
                     f" {model.digest}; deploy another version"
                 )
-            try:
+            with suppress(OSError):  # another process was faster
                 fetched.rename(place)
-            except OSError:
-                if not place.exists():  # otherwise another process was faster
-                    raise
+            return model

@@ -78,8 +78,8 @@ async def not_draining(request: Request) -> None:
 async def drain_on_sigterm(app: FastAPI, seconds: float) -> AsyncIterator[None]:
     """Inside the block, SIGTERM fails the readiness check for `seconds`, then stops the server.
 
-    Proxies that poll `/ready` thus stop sending requests before the listener closes. Ctrl-C (SIGINT) or a
-    second SIGTERM stops the server at once.
+    Proxies that poll `/ready` thus stop sending requests before the listener closes. Ctrl-C, which a terminal
+    sends to all processes, stops the server at once; so does a second SIGTERM if there is only one process.
     """
     loop = asyncio.get_running_loop()
     stop = signal.getsignal(signal.SIGTERM)  # uvicorn's own handler
@@ -100,8 +100,9 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
-    except OSError as error:
-        raise UserError(f"cannot listen on {host}: {error.strerror or error}; give another --host") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be encoded
+        cause = getattr(error, "strerror", error)
+        raise UserError(f"cannot listen on {host}: {cause}; give another --host") from None
     try:
         if os.name == "posix":  # on Windows this would let two programs share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -138,7 +139,7 @@ def run(factory: str, listener: socket.socket, workers: int, serving: ServingSet
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     if workers > 1:
-        _Workers(config, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
         return
     server = uvicorn.Server(config)
     if threading.current_thread() is threading.main_thread():
@@ -146,16 +147,6 @@ def run(factory: str, listener: socket.socket, workers: int, serving: ServingSet
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
-
-
-class _Workers(Multiprocess):
-    """Forwards Ctrl-C as SIGINT: uvicorn would send SIGTERM, on which each worker drains."""
-
-    def handle_int(self) -> None:
-        for process in self.processes:
-            with contextlib.suppress(OSError):
-                os.kill(process.process.pid or 0, signal.SIGINT)
-        super().handle_int()
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -26,6 +26,7 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # variable with the environment to serve
+OPEN_ACCESS = "BIKE_OPEN_ACCESS"  # variable that is set if access may be open
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class ServiceWorker:
         given = settings.serving
         place: Environment = getattr(settings.environments, environment)
         self.holder = ModelHolder()
-        self.keys = ApiKeys(Path(given.keys))
+        self.keys = ApiKeys(Path(given.keys), may_be_open=bool(os.environ.get(OPEN_ACCESS)))
         self.outcomes = OutcomeStore(place.database) if place.database else None
         self._environment, self._poll_seconds = environment, given.poll_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
@@ -64,7 +65,7 @@ class ServiceWorker:
         """Start; returns after the first registry poll, or its time-out."""
         end_with_parent()
         self._logs.start()
-        if self.keys.is_open():
+        if self.keys.is_open:
             log.warning("no_keys", extra={"detail": "there are no API keys, so access is open"})
         self._poller.start()
         if self.holder.live is None:
@@ -85,7 +86,6 @@ class ServiceWorker:
         self._logs.stop()
 
     def _after_poll(self, changed: bool) -> None:
-        self.keys.reload()
         self._metrics.live(self.holder.live, self.holder.error is not None, changed)
         self.recorder.sync()
 

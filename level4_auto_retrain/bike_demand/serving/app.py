@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
 from fastapi.responses import FileResponse
@@ -21,13 +21,13 @@ from bike_demand.serving import docs
 from bike_demand.serving.browser_key import RequireBrowserKey
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys, RequireKey
-from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
+from bike_demand.serving.live_models import LiveModels, ModelHolder, Role
 from bike_demand.serving.metrics import CONTENT_TYPE
 from bike_demand.serving.outcome_requests import OutcomeStore, parse_outcomes
 from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.status import StatusDocument, StatusReporter
-from bike_demand.serving.telemetry import REQUEST_INFO, Recorder, RequestInfo, Telemetry
+from bike_demand.serving.telemetry import IDS, Recorder, Telemetry
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.store.outcomes import Stored
@@ -67,6 +67,15 @@ class AboutOther(BaseModel):
     deployment: str
     role: Role
     share: float
+
+
+class _RevalidatedFiles(StaticFiles):
+    """Files that a browser asks for again before it uses its copy, as they change with the page."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class About(BaseModel):
@@ -122,7 +131,6 @@ def create_app(
     async def predict(request: Request) -> Response:
         # Declared in `openapi_extra` only: as a dependency it would cost a tenth of the request rate.
         name = await for_clients(request)
-        request.scope[REQUEST_INFO] = RequestInfo(name)
         live = live_models()
         sent, is_list = parse_rows(await read_body(request))
         rows, replaced = fallback.apply(sent)
@@ -132,7 +140,7 @@ def create_app(
             raise HTTPException(500, str(error)) from None
         if replaced is not None:
             batch = batch._replace(sent=sent, replaced=replaced)
-        request.scope[REQUEST_INFO] = RequestInfo(name, batch.ids)
+        request.scope[IDS] = batch.ids
         recorder.predicted(batch)
         content = _as_dicts(batch)
         return Response(to_json(content if is_list else content[0]), media_type="application/json")
@@ -144,9 +152,9 @@ def create_app(
         responses=docs.OUTCOMES_RESPONSES,
         response_model=Stored,
         openapi_extra={"requestBody": docs.OUTCOMES_BODY},
+        dependencies=[Security(for_clients)],
     )
-    async def post_outcomes(request: Request, name: Annotated[str, Security(for_clients)]) -> Response:
-        request.scope[REQUEST_INFO] = RequestInfo(name)
+    async def post_outcomes(request: Request) -> Response:
         given = parse_outcomes(await read_body(request))
         if outcomes is None:
             raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
@@ -176,19 +184,31 @@ def create_app(
         live_models()
         return Readiness(status="ready", warning=holder.error or recorder.error)
 
-    @app.get("/model", summary="Which model is live?", responses=docs.REFUSED | docs.NO_MODEL)
-    async def about(request: Request, name: Annotated[str, operator]) -> About:
-        request.scope[REQUEST_INFO] = RequestInfo(name)
+    @app.get(
+        "/model",
+        summary="Which model is live?",
+        responses=docs.REFUSED | docs.NO_MODEL,
+        dependencies=[operator],
+    )
+    async def about() -> About:
         # A client that reads /model after a monitoring cycle has the new ranges in its next request.
         await asyncio.to_thread(recorder.flush)
         live = live_models()
-        model = live.model
+        model, other = live.model, live.other
         return About(
             name=model.manifest.name,
             version=model.version,
             digest=model.digest,
             deployment=live.deployment,
-            other=_about_other(live.other) if live.other else None,
+            other=AboutOther(
+                version=other.model.version,
+                digest=other.model.digest,
+                deployment=other.deployment,
+                role=other.role,
+                share=other.share,
+            )
+            if other
+            else None,
             inputs=model.manifest.inputs,
             output=model.manifest.output,
         )
@@ -198,32 +218,31 @@ def create_app(
         summary="Metrics for Prometheus",
         responses=docs.REFUSED | docs.METRICS,
         response_class=Response,
+        dependencies=[operator],
     )
-    async def metrics(request: Request, name: Annotated[str, operator]) -> Response:
-        request.scope[REQUEST_INFO] = RequestInfo(name)
+    async def metrics() -> Response:
         recorder.sync()
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
 
     if status is not None:
         viewer = Security(RequireBrowserKey(keys, "operations"))
 
-        app.mount("/static", StaticFiles(directory=STATIC))
+        app.mount("/static", _RevalidatedFiles(directory=STATIC))
 
         @app.get(
             "/status",
             summary="How are the service and the loop?",
             responses=docs.REFUSED,
             response_model=StatusDocument,
+            dependencies=[viewer],
         )
-        async def get_status(request: Request, name: Annotated[str, viewer]) -> Response:
-            request.scope[REQUEST_INFO] = RequestInfo(name)
+        async def get_status() -> Response:
             content = await asyncio.to_thread(status.json, holder.live, holder.error)
             headers = {"Cache-Control": "no-store"}
             return Response(content, media_type="application/json", headers=headers)
 
-        @app.get("/dashboard", include_in_schema=False)
-        async def dashboard(request: Request, name: Annotated[str, viewer]) -> FileResponse:
-            request.scope[REQUEST_INFO] = RequestInfo(name)
+        @app.get("/dashboard", include_in_schema=False, dependencies=[viewer])
+        async def dashboard() -> FileResponse:
             return FileResponse(STATIC / "dashboard.html", headers=PAGE_HEADERS)
 
     return app
@@ -249,17 +268,6 @@ def create_live_app() -> FastAPI:
         outcomes=worker.outcomes,
         fallback=worker.fallback,
         status=worker.status,
-    )
-
-
-def _about_other(other: SecondModel) -> AboutOther:
-    model = other.model
-    return AboutOther(
-        version=model.version,
-        digest=model.digest,
-        deployment=other.deployment,
-        role=other.role,
-        share=other.share,
     )
 
 

@@ -11,6 +11,7 @@ class RequireBrowserKey(RequireKey):
     """Also accepts the key as the password of HTTP Basic, with any user name."""
 
     challenge = 'Basic realm="any name, and an operations key as password", charset="UTF-8"'
+    wrong_role = 401  # on which a browser asks for another key
 
     def given(self, request: Request) -> str | None:
         """The API key of the request."""

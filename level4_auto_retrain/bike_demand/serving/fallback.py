@@ -3,7 +3,6 @@
 Expected ranges are read in the background; a row costs only a few comparisons.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -45,12 +44,10 @@ class Fallback:
     def __init__(self, settings: Fallbacks | None = None) -> None:
         self._settings = settings
         self._checks: tuple[_Check, ...] = ()
-        self.ready = threading.Event()  # set once expected ranges have been read
 
     def update_ranges(self, ranges: Mapping[str, ExpectedRange]) -> None:
         """Use these expected ranges from now on."""
         self._checks = () if self._settings is None else _checks(ranges, self._settings)
-        self.ready.set()
 
     def apply(self, rows: Sequence[Inputs]) -> tuple[Sequence[Inputs], Sequence[Replaced | None] | None]:
         """The rows as the models get them, and the replacements in each; None if nothing was replaced."""

@@ -5,6 +5,7 @@ import hmac
 import logging
 import re
 import secrets
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,6 +20,8 @@ from bike_demand.core.files import write_atomically
 
 HEADER = "X-API-Key"
 OPEN = "anyone"  # the client's name without keys
+CLIENT = "bike_demand.client"  # key of a client's name in the scope of its request
+CHECK_SECONDS = 1.0  # how soon a changed key file takes effect
 
 KeyRole = Literal["client", "operations"]
 log = logging.getLogger(__name__)
@@ -34,20 +37,28 @@ class StoredKey(BaseModel):
 
 
 class ApiKeys:
-    """The keys in a file, as of the last `reload`. Access is open until the file first has a key."""
+    """The keys in a file, which is read again soon after it changes.
 
-    def __init__(self, file: Path | None = None) -> None:
+    Access is open until the file first has a key, unless it `may_be_open` not at all.
+    """
+
+    def __init__(self, file: Path | None = None, *, may_be_open: bool = True) -> None:
         self._file = file
-        self._seen = _stamp(file)
-        self._keys = read_keys(file) if file else {}
-        self._open = not self._keys
+        self.is_open = may_be_open  # whether anyone may send requests, because there has never been a key
+        self._keys: dict[str, StoredKey] = {}
+        self._seen: tuple[int, int, int] | None = None
+        self._check_at = 0.0
+        self._update()
 
-    def is_open(self) -> bool:
-        """Whether anyone may send requests, because there has never been a key."""
-        return self._open
+    def holder(self, given: str | None) -> tuple[str, KeyRole | None] | None:
+        """Name and role of a key's owner; None for an unknown key. Takes constant time.
 
-    def holder(self, given: str | None) -> tuple[str, KeyRole] | None:
-        """Name and role of a key's owner; None for an unknown key. Takes constant time."""
+        With open access, everybody is OPEN, without a role.
+        """
+        if time.monotonic() >= self._check_at:
+            self._update()
+        if self.is_open:
+            return OPEN, None
         digest = hashlib.sha256((given or "").encode()).hexdigest()
         found = None
         for name, key in self._keys.items():
@@ -55,8 +66,9 @@ class ApiKeys:
                 found = (name, key.role)
         return found
 
-    def reload(self) -> None:
+    def _update(self) -> None:
         """Read the file again if it changed. If it is missing or damaged, the keys in force stay."""
+        self._check_at = time.monotonic() + CHECK_SECONDS
         stamp = _stamp(self._file)
         if self._file is None or stamp == self._seen:
             return
@@ -65,7 +77,7 @@ class ApiKeys:
             if stamp is None and self._keys:
                 raise UserError(f"{self._file}: missing")
             self._keys = read_keys(self._file)
-            self._open = self._open and not self._keys
+            self.is_open = self.is_open and not self._keys
         except UserError as error:
             log.error("keys_error", extra={"detail": f"{error}; the previous keys stay in force"})
 
@@ -77,6 +89,7 @@ class RequireKey(APIKeyHeader):
     """
 
     challenge = HEADER  # value of WWW-Authenticate
+    wrong_role = 403  # status for a key with another role
 
     def __init__(self, keys: ApiKeys, role: KeyRole) -> None:
         super().__init__(name=HEADER, scheme_name="API key", auto_error=False)
@@ -87,16 +100,16 @@ class RequireKey(APIKeyHeader):
         return request.headers.get(HEADER)
 
     async def __call__(self, request: Request) -> str:
-        """The name of the client."""
-        if self._keys.is_open():
-            return OPEN
+        """The name of the client, which is also noted in the request's scope."""
         holder = self._keys.holder(self.given(request))
+        headers = {"WWW-Authenticate": self.challenge}
         if holder is None:
-            headers = {"WWW-Authenticate": self.challenge}
             raise HTTPException(401, f"give an API key in the header {HEADER}", headers)
         name, role = holder
-        if role != self._role:
-            raise HTTPException(403, f"the key of {name} has the role {role}; this needs {self._role}")
+        if role not in (None, self._role):
+            message = f"the key of {name} has the role {role}; this needs {self._role}"
+            raise HTTPException(self.wrong_role, message, headers)
+        request.scope[CLIENT] = name
         return name
 
 

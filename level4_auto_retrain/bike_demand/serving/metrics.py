@@ -4,7 +4,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -67,8 +69,6 @@ class Metrics:
         )
         self._poll_failing = gauge("following_fails", "Workers whose last registry poll failed.")
         self._swaps = counter("model_changes", "Changes of the live models.")
-        self._by_route: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
-        self._by_version: dict[tuple[str, str], Counter] = {}
         self._logged = Counts(0, 0, 0)
         self._lines_lost = 0
         self._shown: list[tuple[str, str, str]] = []
@@ -77,19 +77,12 @@ class Metrics:
 
     def request(self, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        found = self._by_route.get((route, status))
-        if found is None:  # looking up labels takes longer than counting
-            found = (self._requests.labels(route, str(status)), self._seconds.labels(route))
-            self._by_route[route, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+        _labelled(self._requests, route, status).inc()
+        _labelled(self._seconds, route).observe(seconds)
 
     def predictions(self, version: str, variant: str, rows: int) -> None:
         """Count predicted rows."""
-        found = self._by_version.get((version, variant))
-        if found is None:
-            found = self._by_version[version, variant] = self._predictions.labels(version, variant)
-        found.inc(rows)
+        _labelled(self._predictions, version, variant).inc(rows)
 
     def failed(self, version: str, rows: int) -> None:
         """Count rows for which the second model failed."""
@@ -161,6 +154,11 @@ class Metrics:
         together = CollectorRegistry()
         multiprocess.MultiProcessCollector(together, folder)  # type: ignore[no-untyped-call]
         return together
+
+
+@cache  # looking up labels takes longer than counting
+def _labelled(metric: Any, *labels: str | int) -> Any:
+    return metric.labels(*labels)
 
 
 def _forget_dead(folder: Path) -> None:

@@ -35,9 +35,9 @@ def parse_outcomes(body: bytes) -> list[OutcomeReport]:
     return found
 
 
-def refusal(place: int, field: str, message: str) -> RequestValidationError:
-    """The 422 response for one of the outcomes."""
-    return RequestValidationError([{"type": "value_error", "loc": ("body", place, field), "msg": message}])
+def refusal(message: str, *place: int | str) -> RequestValidationError:
+    """The 422 response for one of the outcomes, or for all."""
+    return RequestValidationError([{"type": "value_error", "loc": ("body", *place), "msg": message}])
 
 
 class OutcomeStore:
@@ -49,7 +49,8 @@ class OutcomeStore:
 
     def store(self, outcomes: Sequence[OutcomeReport]) -> Stored:
         """Store outcomes durably. Raises UserError if the database is down, RequestValidationError if there
-        is no prediction with a given id, or two labels for a row; then nothing is stored.
+        is no prediction with a given id, two labels for a row, or a key that the database cannot hold; then
+        nothing is stored.
         """
         database = self._database or open_database(self._address)
         try:
@@ -62,14 +63,17 @@ class OutcomeStore:
                 elif each.id in predicted:
                     row = predicted[each.id]
                 else:
-                    raise refusal(place, "id", f"no prediction has the id {each.id}")
-                if labels.setdefault(row, label_of(each)) != label_of(each):
+                    raise refusal(f"no prediction has the id {each.id}", place, "id")
+                label = float(label_of(each))  # PostgreSQL does not convert a boolean
+                if labels.setdefault(row, label) != label:
                     name = " ".join((iso(row[0]), row[1])).strip()
-                    raise refusal(place, LABEL, f"{name} is given twice, with different labels")
+                    raise refusal(f"{name} is given twice, with different labels", place, LABEL)
             stored = store(database, labels)
-        except BaseException:
+        except BaseException as error:
             self._database = None  # reopen it: it may have been deleted and created anew
             database.close()
+            if isinstance(error, ValueError):
+                raise refusal(str(error)) from None
             raise
         self._database = database
         return stored

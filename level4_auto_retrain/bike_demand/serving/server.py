@@ -2,18 +2,17 @@
 
 import contextlib
 import ipaddress
-import os
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from bike_demand.core.environment import environment_with
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.keys import read_keys
 from bike_demand.serving.metrics import METRICS_FOLDER
 from bike_demand.serving.web import address_of, bind, run
-from bike_demand.serving.worker import ENVIRONMENT
+from bike_demand.serving.worker import ENVIRONMENT, OPEN_ACCESS
 from bike_demand.store.tracking import Tracking
 
 
@@ -26,7 +25,9 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
     settings = load_settings()
     Tracking(settings)  # reports a wrong setting once, not once per worker
     keys = read_keys(Path(settings.serving.keys))
-    with contextlib.closing(bind(host, port)) as listener, _worker_variables(environment, workers):
+    variables = {ENVIRONMENT: environment, OPEN_ACCESS: "" if keys else "allowed"}
+    scratch = TemporaryDirectory(prefix="bike-demand-metrics-", ignore_cleanup_errors=True)
+    with contextlib.closing(bind(host, port)) as listener, scratch as folder:
         if not keys and not _only_this_machine(listener):
             raise UserError(
                 f"{host}: other machines could send requests, and there are no API keys in"
@@ -34,21 +35,10 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
                 " 127.0.0.1"
             )
         print(address_of(host, listener), flush=True)
-        run("bike_demand.serving.app:create_live_app", listener, workers, settings.serving)
-
-
-@contextlib.contextmanager
-def _worker_variables(environment: str, workers: int) -> Iterator[None]:
-    """Sets the environment variables of the worker processes."""
-    os.environ[ENVIRONMENT] = environment
-    with tempfile.TemporaryDirectory(prefix="bike-demand-metrics-", ignore_cleanup_errors=True) as folder:
         if workers > 1:  # a single process counts in memory, which is faster
-            os.environ[METRICS_FOLDER] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop(METRICS_FOLDER, None)
-            os.environ.pop(ENVIRONMENT, None)
+            variables[METRICS_FOLDER] = folder
+        with environment_with(variables):
+            run("bike_demand.serving.app:create_live_app", listener, workers, settings.serving)
 
 
 def _only_this_machine(listener: socket.socket) -> bool:

@@ -306,4 +306,4 @@ def _day_statuses(past: Sequence[DailyStats]) -> Iterator[DayStatus]:
 
 
 def _ratio(total: float, count: float) -> float | None:
-    return round(total / count, 4) if count else None
+    return total / count if count else None

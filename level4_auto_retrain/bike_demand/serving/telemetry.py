@@ -3,24 +3,17 @@
 import threading
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from bike_demand.serving.keys import CLIENT
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.prediction import PredictedBatch
 from bike_demand.store.writer import PredictionLog
 
-REQUEST_INFO = "bike_demand"  # key of a request's RequestInfo in its scope
+IDS = "bike_demand.ids"  # key of the ids of a request's predictions in its scope
 FLUSH_SECONDS = 1.0  # at most
-
-
-class RequestInfo(NamedTuple):
-    """What a route reports about a request: the client, and the ids of its predictions."""
-
-    client: str
-    ids: Sequence[str] = ()
 
 
 class Recorder:
@@ -53,17 +46,12 @@ class Recorder:
         if batch.replaced is not None:
             self.metrics.count_replaced([field for each in batch.replaced if each for field in each])
 
-    def request(self, route: str, status: int, seconds: float, info: RequestInfo) -> None:
+    def request(self, route: str, status: int, seconds: float, client: str, ids: Sequence[str]) -> None:
         """Record a request, whether it succeeded or not."""
         self.metrics.request(route, status, seconds)
         if self._log_requests and self._logs is not None:
-            fields = {
-                "route": route,
-                "status": status,
-                "ms": round(1e3 * seconds, 3),
-                "client": info.client,
-                "ids": info.ids,
-            }
+            ms = round(1e3 * seconds, 3)
+            fields = {"route": route, "status": status, "ms": ms, "client": client, "ids": ids}
             self._logs.info("request", fields)
 
     @property
@@ -107,5 +95,5 @@ class Telemetry:
         finally:
             # Unknown paths share one label, because clients can invent any number of them.
             route = getattr(scope.get("route"), "path", "other")
-            note = scope.get(REQUEST_INFO) or RequestInfo("")
-            self._recorder.request(route, status, time.perf_counter() - began, note)
+            seconds = time.perf_counter() - began
+            self._recorder.request(route, status, seconds, scope.get(CLIENT, ""), scope.get(IDS, ()))

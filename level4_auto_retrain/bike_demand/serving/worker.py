@@ -29,6 +29,7 @@ from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
 
 ENVIRONMENT = "BIKE_ENVIRONMENT"  # variable with the environment to serve
+OPEN_ACCESS = "BIKE_OPEN_ACCESS"  # variable that is set if access may be open
 MISSED_HEARTBEATS = 3  # missed heartbeats after which a worker does not count as running
 RANGES_TIMEOUT_SECONDS = 1.0  # how long startup waits for the expected ranges
 
@@ -42,7 +43,7 @@ class ServiceWorker:
         given = settings.serving
         place: Environment = getattr(settings.environments, environment)
         self.holder = ModelHolder()
-        self.keys = ApiKeys(Path(given.keys))
+        self.keys = ApiKeys(Path(given.keys), may_be_open=bool(os.environ.get(OPEN_ACCESS)))
         self.outcomes = OutcomeStore(place.database) if place.database else None
         self._environment, self._poll_seconds = environment, given.poll_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
@@ -56,7 +57,7 @@ class ServiceWorker:
             environment,
             self._metrics,
             settings.dashboard,
-            MISSED_HEARTBEATS * given.poll_seconds + 1,
+            MISSED_HEARTBEATS * max(given.poll_seconds, given.log.flush_seconds) + 1,
         )
         self._predictions: PredictionLog[PredictedBatch] | None = None
         if place.database:
@@ -77,16 +78,15 @@ class ServiceWorker:
         """Start; returns after the first registry poll, or its time-out."""
         end_with_parent()
         self._logs.start()
-        if self.keys.is_open():
+        if self.keys.is_open:
             log.warning("no_keys", extra={"detail": "there are no API keys, so access is open"})
         self._poller.start()
         if self.holder.live is None:
             log.info("waiting", extra={"detail": self.holder.reason()})
         if self._predictions is not None:
             self._predictions.start()
-            self._predictions.flush(0.0)
-            # Otherwise the first predictions would use implausible values unchanged.
-            self.fallback.ready.wait(RANGES_TIMEOUT_SECONDS)
+            # Reads the expected ranges, without which implausible values would be used unchanged.
+            self._predictions.flush(RANGES_TIMEOUT_SECONDS)
         gc.collect()
         gc.freeze()  # imported modules live forever
         gc.set_threshold(200_000)  # predictions queued for the log must not trigger collections
@@ -102,7 +102,6 @@ class ServiceWorker:
         self._logs.stop()
 
     def _after_poll(self, changed: bool) -> None:
-        self.keys.reload()
         self._metrics.live(self.holder.live, self.holder.error is not None, changed)
         self.recorder.sync()
 

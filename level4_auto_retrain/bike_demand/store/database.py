@@ -57,7 +57,8 @@ class Database:
         """
         engine = self.engine.execution_options(writes=True)
         with self._reported(), Session(engine, expire_on_commit=False) as session, session.begin():
-            if engine.dialect.name == "postgresql":  # SQLite serialises all writers anyway
+            if engine.dialect.name == "postgresql":  # SQLite serialises all writers, and limits their wait
+                session.execute(text(f"SET LOCAL lock_timeout = '{BUSY_SECONDS:g}s'"))
                 for table in tables:
                     session.execute(text(f"LOCK TABLE {table.__tablename__} IN SHARE ROW EXCLUSIVE MODE"))
             yield session
@@ -91,8 +92,9 @@ def open_database(address: str) -> Database:
     """
     try:
         url = make_url(address)
-    except ArgumentError:
-        raise UserError(f"database {address!r}: not an address; {ADVICE}") from None
+    except (ArgumentError, ValueError):  # ValueError: a port that is not a number
+        shown = address.rpartition("@")[2]  # without a password
+        raise UserError(f"database {shown!r}: not an address; {ADVICE}") from None
     if url.drivername == "sqlite" and url.database and url.database != ":memory:":
         database = _sqlite(Path(url.database).absolute())
     elif url.drivername in ("postgresql", "postgresql+psycopg"):

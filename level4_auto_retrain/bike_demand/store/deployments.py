@@ -231,9 +231,9 @@ class Deployments:
         """
         split = traffic_split(self.tracking, CHAMPION)
         versions = (split and split.shown.number, split and split.other and split.other.number)
-        deadline = time.monotonic() + ROLLOUT_SECONDS
+        deadline, serving = time.monotonic() + ROLLOUT_SECONDS, self.settings.serving
         while True:
-            seen = workers(self.database, 2 * self.settings.serving.poll_seconds + 1)
+            seen = workers(self.database, 2 * max(serving.poll_seconds, serving.log.flush_seconds) + 1)
             running = [each for each in seen if each.environment == "production"]
             behind = [each for each in running if (each.version, each.other_version) != versions]
             plural = "s" if len(running) > 1 else ""

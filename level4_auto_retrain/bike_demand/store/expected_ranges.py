@@ -77,7 +77,7 @@ def compute_ranges(
 
 def _by_hour(values: "pd.Series[float]", hours: "pd.Series[int]") -> list[float]:
     means = values.groupby(hours.loc[values.index]).mean().reindex(range(HOURS), fill_value=values.mean())
-    found: list[float] = means.round(4).tolist()
+    found: list[float] = means.tolist()
     return found
 
 
