@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-import yaml
-
 from ladder import UserError
 from ladder.lab import machine
 from ladder.lab.definition import Criterion, Lab
-from ladder.lab.work import edit, fill_placeholders, run
-from ladder.source import text_of
-from ladder.steps import resolve_command
+from ladder.lab.work import run
+from ladder.source import Loader, parsed_yaml, text_of
 
 TIMEOUT = 180.0  # seconds, for one criterion
 AT_ONCE = 2
+USER_ERROR = "ladder.UserError: "  # as a traceback ends
 
 
 class CheckerError(Exception):
@@ -41,26 +38,28 @@ class Finding:
     found: str
 
 
-def check(lab: Lab, folder: Path, port: int) -> list[Finding]:
+def check(lab: Lab, folder: Path) -> list[Finding]:
     """Check all criteria, in order. A place used by several criteria is read once."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         looked: dict[str, Future[Any]] = {}
         for each in lab.criteria:
             if (place := _place(each)) not in looked:
-                looked[place] = pool.submit(_value, each, folder, port)
+                looked[place] = pool.submit(_value, each, folder)
         return [_finding(each, looked[_place(each)]) for each in lab.criteria]
 
 
 def _place(criterion: Criterion) -> str:
     """The place that the criterion reads."""
     return criterion.model_dump_json(
-        include={"file", "sql", "database", "http", "mlflow", "run", "python", "machine", "folder", "changes"}
+        include={"file", "sql", "database", "mlflow", "python", "machine", "folder"}
     )
 
 
 def _finding(criterion: Criterion, looked: "Future[Any]") -> Finding:
     try:
         value = reach(looked.result(), criterion.at)
+    except UserError as error:
+        return Finding(criterion, False, str(error))
     except CheckerError as error:
         return Finding(criterion, None, str(error))
     except subprocess.TimeoutExpired:
@@ -89,15 +88,12 @@ def reach(value: Any, path: str) -> Any:
 
 def fits(criterion: Criterion, value: Any) -> bool:
     """Whether a value is as the criterion expects it."""
-    expected = criterion.model_fields_set & {"equals", "differs", "min", "max", "matches"}
-    if not expected:
-        return value == 0 if criterion.run is not None and criterion.at == "status" else bool(value)
-    if value is None:
-        return False
-    number = value if isinstance(value, int | float) else None
+    expected = criterion.model_fields_set & {"equals", "min", "max", "matches"}
+    if not expected or value is None:
+        return bool(value)
+    number = _number(value)
     return (
         ("equals" not in expected or _same(value, criterion.equals))
-        and ("differs" not in expected or not _same(value, criterion.differs))
         and (criterion.min is None or (number is not None and number >= criterion.min))
         and (criterion.max is None or (number is not None and number <= criterion.max))
         and (criterion.matches is None or re.search(criterion.matches, str(value)) is not None)
@@ -105,8 +101,21 @@ def fits(criterion: Criterion, value: Any) -> bool:
 
 
 def _same(value: Any, expected: Any) -> bool:
-    """People write `Saturday` and `saturday`, `2` and `"2"`, `yes` and `"yes"`."""
+    """People write `Saturday` and `saturday`, `yes` and `"yes"`, and a number as commands print it."""
+    if isinstance(expected, int | float) and not isinstance(expected, bool):
+        return _number(value) == expected
     return _normalized(value) == _normalized(expected)
+
+
+def _number(value: Any) -> float | None:
+    """A number, or the one that a text begins with: `22.9%`, `30,3 bikes`, `3,567`."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    text = str(value).strip()
+    if re.match(r"[1-9]\d{0,2}(,\d{3})+(?!\d)", text):
+        text = text.replace(",", "")
+    found = re.match(r"-?\d+([.,]\d+)?", text)
+    return None if found is None else float(found[0].replace(",", "."))
 
 
 def _normalized(value: Any) -> str:
@@ -114,19 +123,22 @@ def _normalized(value: Any) -> str:
     return {"yes": "true", "no": "false"}.get(text, text)  # as YAML reads them without quotation marks
 
 
-def _value(criterion: Criterion, folder: Path, port: int) -> Any:
-    """The value in the criterion's place; None if there is none. Raises CheckerError."""
+def _value(criterion: Criterion, folder: Path) -> Any:
+    """The value in the criterion's place; None if there is none. Raises UserError and CheckerError."""
     if criterion.file is not None:
         return _of_file(folder / criterion.file)
     if criterion.sql is not None:
         return _of_table(folder / criterion.database, criterion.sql)
-    if criterion.http is not None:
-        return _of_address(fill_placeholders(criterion.http, port))
     if criterion.mlflow is not None:
         return _of_registry(folder / criterion.mlflow)
     if criterion.machine is not None:
         return machine.CHECKS[criterion.machine]()
-    return _of_process(criterion, folder, port)
+    return _of_process(criterion, folder)
+
+
+def answers() -> dict[str, Any]:
+    """The participant's answers, for the code of criteria. Raises UserError if the file cannot be read."""
+    return _of_file(Path("answers.yaml")) or {}
 
 
 def _of_file(path: Path) -> Any:
@@ -135,10 +147,10 @@ def _of_file(path: Path) -> Any:
     text = text_of(path.read_bytes(), "replace")
     if path.suffix not in {".json", ".yaml", ".yml"}:
         return text
-    try:
-        return yaml.safe_load(text)  # which JSON is, too
-    except yaml.YAMLError:
-        return None
+    content = parsed_yaml(text, Loader, path.name)  # which JSON is, too
+    if isinstance(content, str):
+        raise UserError(f"{path.name}: write `key: value`, with a blank after the colon")
+    return content
 
 
 def _of_table(database: Path, query: str) -> Any:
@@ -149,14 +161,6 @@ def _of_table(database: Path, query: str) -> Any:
     return row[0] if row is not None and len(row) == 1 else row
 
 
-def _of_address(url: str) -> Any:
-    try:
-        response = httpx.get(url, timeout=10, trust_env=False)
-        return response.json() if response.is_success else None
-    except (httpx.TransportError, ValueError):
-        return None
-
-
 def _of_registry(database: Path) -> Any:
     if not database.is_file():
         return None
@@ -164,27 +168,20 @@ def _of_registry(database: Path) -> Any:
     return _printed(*run(module, database.parent, TIMEOUT))
 
 
-def _of_process(criterion: Criterion, folder: Path, port: int) -> Any:
+def _of_process(criterion: Criterion, folder: Path) -> Any:
     """In a copy, so that nothing that participants have is changed."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         whole = Path(place) / "copy"
-        copy = whole / criterion.folder
         shutil.copytree(folder, whole, symlinks=True)
-        try:
-            for change in criterion.changes:
-                edit(change, copy)
-        except UserError as error:
-            raise CheckerError(f"it cannot be tried out: {error}") from None
-        if criterion.run is not None:
-            status, output = run(resolve_command(fill_placeholders(criterion.run, port)), copy, TIMEOUT)
-            return {"status": status, "output": output}
         code = [sys.executable, "-c", criterion.python or ""]
-        return _printed(*run(code, copy, TIMEOUT, LAB_FOLDER=str(folder)))
+        return _printed(*run(code, whole / criterion.folder, TIMEOUT, LAB_FOLDER=str(folder)))
 
 
 def _printed(status: int, output: str) -> Any:
-    """The JSON in the last line."""
+    """The JSON in the last line. Raises UserError if the code did."""
     last = output.strip().rpartition("\n")[2]
+    if status and last.startswith(USER_ERROR):
+        raise UserError(last.removeprefix(USER_ERROR))
     if status:
         raise CheckerError(last or f"it ended with status {status}")
     try:

@@ -21,6 +21,7 @@ from ladder.lab.work import (
     folder_of,
     is_prepared,
     make_ladder_importable,
+    name_for_old,
     run_solution,
 )
 from ladder.output import print_line
@@ -108,10 +109,10 @@ def _print_activation(lab: Lab, console: Console) -> None:
     console.print()
 
 
-def _print_fresh(lab: Lab, replaced: bool, console: Console) -> None:
-    if replaced:
+def _print_fresh(lab: Lab, old: Path | None, console: Console) -> None:
+    if old is not None:
         console.print(
-            f"This is a fresh copy. Your earlier one is now {lab.number}.old; terminals opened in it are"
+            f"This is a fresh copy. Your earlier one is now {old.name}; terminals opened in it are"
             " still there, so `cd` again."
         )
     _print_activation(lab, console)
@@ -140,7 +141,7 @@ def run_check(number: int, console: Console) -> int:
     _begun(lab)
     done = progress.load()
     with console.status("checking"):
-        findings = check(lab, folder_of(lab), done.of(number).port)
+        findings = check(lab, folder_of(lab))
     return _report(lab, findings, done, console)
 
 
@@ -209,10 +210,13 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
         raise UserError(
             f"lab {number} is not passed yet: --hint gives a hint; --solve --yes solves it in a fresh copy"
         )
-    passed, replaced = entry.passed, folder_of(lab).is_dir()
+    passed, old = entry.passed, name_for_old(lab)
     folder = _begin(lab, console)
     done = progress.load()
-    port = done.of(number).port
+    entry = done.of(number)
+    entry.passed, entry.solution_shown = passed, not passed
+    done.save()  # so that a step that fails does not lose the pass
+    port = entry.port
 
     def show_step(step: LabStep) -> None:
         _print_step(lab.steps.index(step) + 1, step, port, folder, console)
@@ -220,11 +224,9 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
             _print_change(change.file, change.old or "", change.new, console)
 
     with run_solution(lab, folder, port, show_step):
-        findings = check(lab, folder, port)
-    done.of(number).passed, done.of(number).solution_shown = passed, not passed
-    done.save()
+        findings = check(lab, folder)
     status = _report(lab, findings, done, console)
-    _print_fresh(lab, replaced, console)
+    _print_fresh(lab, old, console)
     console.print(f"[bold]A possible answer[/bold]  {escape(lab.discussion.answer.strip())}")
     return status
 
@@ -241,9 +243,9 @@ def reset(number: int, console: Console) -> None:
     """Make the lab's copy anew, and print the lab. Raises UserError."""
     lab = lab_of(number)
     _refuse_without_folder(lab)
-    replaced = folder_of(lab).is_dir()
+    old = name_for_old(lab)
     show(number, console, again=True)
-    _print_fresh(lab, replaced, console)
+    _print_fresh(lab, old, console)
 
 
 def _refuse_without_folder(lab: Lab) -> None:

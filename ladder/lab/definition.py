@@ -55,10 +55,10 @@ class LabStep(Action):
 class Criterion(Strict):
     """A condition that must hold in the end: a value in one place, and what is expected of it.
 
-    The place is one of: a file, an SQL query, an address, the MLflow registry, a command, code that prints
-    JSON (with LAB_FOLDER, the lab's own folder, in its environment), or this machine. `at` is a path into the
-    value, with keys and numbers separated by dots. Without any expectation the value must exist and not be
-    false, zero or empty; a command must succeed.
+    The place is one of: a file, an SQL query, the MLflow registry, code that prints JSON (with LAB_FOLDER,
+    the lab's own folder, in its environment; a UserError that it raises is shown as the value found), or this
+    machine. `at` is a path into the value, with keys and numbers separated by dots. Without any expectation
+    the value must exist and not be false, zero or empty.
     """
 
     id: str
@@ -67,26 +67,22 @@ class Criterion(Strict):
     file: str | None = None  # YAML and JSON are parsed, other files read as text
     sql: str | None = None
     database: str = "state/production.db"
-    http: str | None = None
     mlflow: str | None = None  # the database file of the registry
-    run: str | None = None  # run in a copy of the lab's folder
     python: str | None = None  # run in a copy of the lab's folder
     folder: str = "."  # of that copy
     machine: str | None = None  # a function of `machine.py`
     warns: bool = False  # it may stay open: a lab is passed without it
-    changes: tuple[Change, ...] = ()  # made in that copy before
     at: str = ""
     equals: Any = Field(None, alias="is")
-    differs: Any = Field(None, alias="not")
     min: float | None = None
     max: float | None = None
     matches: str | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        places = (self.file, self.sql, self.http, self.mlflow, self.run, self.python, self.machine)
+        places = (self.file, self.sql, self.mlflow, self.python, self.machine)
         if sum(each is not None for each in places) != 1:
-            raise ValueError("it needs one of `file`, `sql`, `http`, `mlflow`, `run`, `python` and `machine`")
+            raise ValueError("it needs one of `file`, `sql`, `mlflow`, `python` and `machine`")
         return self
 
 

@@ -11,7 +11,7 @@ def content(uri: str) -> dict[str, Any]:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri, uri)
-    found: dict[str, Any] = {"aliases": {}, "versions": {}, "latest": None, "count": 0}
+    found: dict[str, Any] = {"aliases": {}, "versions": {}}
     for model in client.search_registered_models():
         versions = client.search_model_versions(f"name = '{model.name}'")
         for each in sorted(versions, key=lambda version: int(version.version)):
@@ -23,10 +23,8 @@ def content(uri: str) -> dict[str, Any]:
                 "params": dict(run.data.params),
                 "run_tags": _flat(run.data.tags),
             }
-            found["latest"] = str(each.version)
             for alias in client.get_model_version(model.name, each.version).aliases:
                 found["aliases"][alias] = str(each.version)
-    found["count"] = len(found["versions"])
     return found
 
 

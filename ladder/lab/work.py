@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain, count
 from pathlib import Path
 
 import ladder
@@ -37,32 +38,35 @@ def _start(place: Path, lab: Lab) -> Path:
 
 
 def begin(lab: Lab, port: int) -> Path:
-    """Create the lab's folder in its starting state; an existing one is kept as `N.old`.
+    """Create the lab's folder in its starting state; an existing one is kept, see `name_for_old`.
 
     Raises UserError if an action of the start fails, or another command is creating one.
     """
     with workcopy.exclusive("lab") as place:
         folder, kept = place / str(lab.number), _start(place, lab)
-        if folder.exists():
-            old = folder.with_name(f"{folder.name}.old")
-            workcopy.remove(old)
+        if old := name_for_old(lab):
             workcopy.rename(folder, old)
+        # Made and copied at other names first, so that after Ctrl-C half of it looks like nothing.
         if not kept.is_dir():
+            for outdated in place.glob(f".start-{lab.number}-*"):
+                workcopy.remove(outdated)
             try:
-                _make(lab, folder, port)
-            except BaseException:  # Ctrl-C as well: half a starting state must not look like one
+                _make(lab, folder, port)  # at the final path, because stores contain absolute paths
+                folder.rename(kept)
+            finally:
                 workcopy.remove(folder)
-                raise
-            for old in place.glob(f".start-{lab.number}-*"):
-                workcopy.remove(old)
-            part = workcopy.make_empty(place / f".part-{lab.number}")
-            shutil.copytree(folder, part, symlinks=True, dirs_exist_ok=True)
-            part.rename(kept)
-        else:
-            # At the final path, because stores contain absolute paths.
-            shutil.copytree(kept, folder, symlinks=True)
-            (folder / workcopy.MARKER_FILE).touch()  # its time says when the lab began
+        part = workcopy.make_empty(place / f".part-{lab.number}")
+        shutil.copytree(kept, part, symlinks=True, dirs_exist_ok=True)
+        (part / workcopy.MARKER_FILE).touch()  # its time says when the lab began
+        part.rename(folder)
     return folder
+
+
+def name_for_old(lab: Lab) -> Path | None:
+    """The name that the lab's folder gets when it is replaced: the first free of `N.old`, `N.old2`, ..."""
+    folder = folder_of(lab)
+    names = (folder.with_name(f"{folder.name}.old{number}") for number in chain([""], count(2)))
+    return next(name for name in names if not name.exists()) if folder.exists() else None
 
 
 def _make(lab: Lab, folder: Path, port: int) -> None:
