@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ladder import locks
+from ladder import locks, process
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "requirements.lock"
@@ -110,11 +110,11 @@ def _set_up() -> None:
 
 
 def _make_venv(venv: Path) -> None:
-    done = _run([sys.executable, "-m", "venv", "--clear", str(venv)])
-    if done.returncode:
+    status, output = process.run([sys.executable, "-m", "venv", "--clear", str(venv)], _environment())
+    if status:
         raise SetupError(
-            f"`{sys.executable} -m venv` failed: {_last_line(done)}; on Debian and Ubuntu install the package"
-            f" python{sys.version_info[0]}.{sys.version_info[1]}-venv, then run this again"
+            f"`{sys.executable} -m venv` failed: {_last_line(output)}; on Debian and Ubuntu install the"
+            f" package python{sys.version_info[0]}.{sys.version_info[1]}-venv, then run this again"
         )
 
 
@@ -132,22 +132,21 @@ def _install(venv: Path) -> None:
     only_uv = venv / "uv.lock.txt"
     own = [lines for head, lines in locks.entries(LOCK.read_text("utf-8")) if head.startswith("uv==")]
     only_uv.write_text("".join(own), encoding="utf-8")
-    done = _run([*pip, str(only_uv)])
-    if done.returncode:
-        raise SetupError(_install_error(done))
+    status, output = process.run([*pip, str(only_uv)], _environment())
+    if status:
+        raise SetupError(_install_error(output))
     _say("  installing and compiling ...")
     uv = [python, "-m", "uv", "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode"]
     uv += local
-    done = _run([*uv, "--python", python, str(LOCK)])
-    if done.returncode:
+    status, output = process.run([*uv, "--python", python, str(LOCK)], _environment())
+    if status:
         _say("  uv failed; falling back to pip (slower) ...")
-        done = _run([*pip, str(LOCK)])
-        if done.returncode:
-            raise SetupError(_install_error(done))
+        status, output = process.run([*pip, str(LOCK)], _environment())
+        if status:
+            raise SetupError(_install_error(output))
 
 
-def _install_error(done: subprocess.CompletedProcess[str]) -> str:
-    text = done.stdout
+def _install_error(text: str) -> str:
     if re.search(r"(?i)do not match the hashes", text):
         return "a package does not match its hash in requirements.lock (see docs: troubleshooting, hashes)"
     if re.search(r"(?i)no space left", text):
@@ -157,34 +156,21 @@ def _install_error(done: subprocess.CompletedProcess[str]) -> str:
     ):
         return (
             "the packages could not be fetched: is there a network? (HTTPS_PROXY sets a proxy, pip.conf"
-            f" an index); pip says: {_last_line(done)}"
+            f" an index); pip says: {_last_line(text)}"
         )
-    return f"the packages could not be installed: {_last_line(done)}"
+    return f"the packages could not be installed: {_last_line(text)}"
 
 
 def _exec_in_venv(argv: Sequence[str]) -> int:
     command = [str(_python(environment_path())), "-m", "ladder", *argv]
     if os.name == "posix":
         os.execv(command[0], command)
-    process = subprocess.Popen(command)
+    child = subprocess.Popen(command)
     while True:
         try:
-            return process.wait()
+            return child.wait()
         except KeyboardInterrupt:  # the console sends it to the child too, which ends by itself
             continue
-
-
-def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env=_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
 
 
 def _environment() -> dict[str, str]:
@@ -243,10 +229,10 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
-    return (errors or lines)[-1] if lines else f"exit status {done.returncode}"
+    return (errors or lines or ["no output"])[-1]
 
 
 def _say(text: str) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from ladder import PACKAGED_FILES, ROOT, UserError, git
 from ladder.locks import entries
+from ladder.output import listed
 
 GLIBC = (5, 12, 17, 24, 26, 27, 28, 31, 34)  # minor versions that wheels are built for; 2.34 is from 2021
 MARKERS = ("os_name", "sys_platform", "platform_system", "platform_machine")
@@ -72,8 +73,8 @@ def targets(systems: Sequence[str] = (), pythons: Sequence[str] = ()) -> tuple[T
     here = {"sys_platform": sys.platform, "platform_machine": platform.machine()}
     own = [name for name, (where, _) in SYSTEMS.items() if here.items() <= where.items()]
     if not (systems or own):
-        known = " or ".join(f"{name} ({where['platform_machine']})" for name, (where, _) in SYSTEMS.items())
-        raise UserError(f"laptops like this one ({' '.join(here.values())}) cannot be served: --for {known}")
+        known = [f"{name} ({where['platform_machine']})" for name, (where, _) in SYSTEMS.items()]
+        raise UserError(f"no packages for {' '.join(here.values())}: give --for {listed(known, 'or')}")
     versions = pythons or [f"{sys.version_info[0]}.{sys.version_info[1]}"]
     return tuple(Target(system, python) for system in systems or own for python in versions)
 

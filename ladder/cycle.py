@@ -14,7 +14,7 @@ from ladder.output import print_line
 from ladder.service import Service
 from ladder.session import FOR_MACHINES, Session, describe, release_first_champion, set_up, show
 from ladder.steps import enter, environment, run_in_process, run_step
-from ladder.world.feedfile import INPUTS
+from ladder.world.feedfile import INPUTS, between
 
 MAX_DAYS = 21  # the A/B test and the watch have ended by then
 MAX_LINES = 6  # shown of a day
@@ -32,6 +32,7 @@ def run(number: int, console: Console) -> None:
 def _run(chosen: Level, place: Path, console: Console) -> None:
     session = set_up(chosen, place, None, console)
     book, folder = session.book, session.folder
+    steps = (*book.daily, *book.release)
     table = Table(title="One release", title_justify="left", title_style="bold")
     for column in ("who", "step", "command or file move"):
         table.add_column(column, overflow="fold")
@@ -40,7 +41,7 @@ def _run(chosen: Level, place: Path, console: Console) -> None:
     with Service(folder, folder / "state" / "service.log", env=environment()) as service:
         if book.outcomes_path:
             release_first_champion(session, service, console)
-        for step in (*book.daily, *book.release):
+        for step in steps:
             seconds = show(step, folder, service if chosen.number else None, console)
             table.add_row(step.who, step.id, describe(step), f"{seconds:.1f} s" if describe(step) else "")
         if chosen.number and not service.is_running():
@@ -49,7 +50,6 @@ def _run(chosen: Level, place: Path, console: Console) -> None:
             today = _days_that_follow(session, service, console)
         _use(chosen, session, service, console, today)
     console.print(table)
-    steps = (*book.daily, *book.release)
     by_hand = sum(step.by_hand for step in steps)
     given = sum(step.gives_to is not None for step in steps)
     console.print(f"{by_hand} of {len(steps)} steps need a person; hand-overs between roles: {given}.")
@@ -92,10 +92,8 @@ def _days_that_follow(session: Session, service: Service, console: Console) -> d
 
 def _use(chosen: Level, session: Session, service: Service, console: Console, today: date) -> None:
     """Request the next week's predictions in the level's own way."""
-    clean, book, folder = session.clean, session.book, session.folder
-    after = clean["timestamp"] >= pd.Timestamp(today)
-    week = clean[after & (clean["timestamp"] < pd.Timestamp(today) + pd.Timedelta(days=7))]
-    week = week.reset_index(drop=True)
+    book, folder = session.book, session.folder
+    week = between(session.clean, today, today + timedelta(days=7))
     rows = week[INPUTS]
     if chosen.number == 0:
 

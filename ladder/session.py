@@ -14,7 +14,7 @@ from ladder.output import print_line
 from ladder.service import Service
 from ladder.steps import run_command, run_step
 from ladder.story import load_story
-from ladder.world.feedfile import read_feed, write_feed
+from ladder.world.feedfile import between, read_feed, write_feed
 
 FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # log lines of Jupyter, not output of the notebook
@@ -39,9 +39,7 @@ class Session:
 
     def day(self, day: date) -> pd.DataFrame:
         """The hours of a day, with their labels."""
-        begin = pd.Timestamp(day)
-        inside = (self.clean["timestamp"] >= begin) & (self.clean["timestamp"] < begin + pd.Timedelta(days=1))
-        return self.clean[inside].reset_index(drop=True)
+        return between(self.clean, day, day + timedelta(days=1))
 
 
 def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -> Session:

@@ -6,12 +6,11 @@ import io
 import os
 import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ladder import UserError, runbook
+from ladder import UserError, process, runbook
 from ladder.service import Service
 from ladder.workcopy import home
 
@@ -42,7 +41,7 @@ def run_command(command: str, folder: Path, env: Mapping[str, str] | None = None
 
     Raises UserError with the last line of output if it fails.
     """
-    return _checked(command, *run_process(resolve_command(command), folder, env or environment()))
+    return _checked(command, *process.run(resolve_command(command), env or environment(), folder))
 
 
 def _checked(command: str, status: int, output: str) -> str:
@@ -50,29 +49,6 @@ def _checked(command: str, status: int, output: str) -> str:
         *_, last = ["", *filter(str.strip, output.splitlines())]
         raise UserError(f"`{command}` failed with exit status {status}: {last}")
     return output
-
-
-def run_process(
-    arguments: Sequence[str], folder: Path, env: Mapping[str, str], seconds: float | None = None
-) -> tuple[int, str]:
-    """Run a program without standard input. Returns exit status and output, both streams together.
-
-    Raises subprocess.TimeoutExpired after so many seconds.
-    """
-    done = subprocess.run(
-        arguments,
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        timeout=seconds,
-        check=False,
-    )
-    return done.returncode, done.stdout
 
 
 def resolve_command(command: str) -> list[str]:

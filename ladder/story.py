@@ -9,7 +9,7 @@ import pandas as pd
 from ladder import UserError
 from ladder.world.clean import months_of
 from ladder.world.faults import as_requested, publish
-from ladder.world.feedfile import read_feed
+from ladder.world.feedfile import between, read_feed
 from ladder.world.scenario import Scenario, load_scenario
 from ladder.world.simulator import simulate
 
@@ -54,10 +54,7 @@ class Story:
 
     def clean_rows(self) -> pd.DataFrame:
         """The clean rows of the story's days."""
-        inside = (self.clean["timestamp"] >= pd.Timestamp(self.start)) & (
-            self.clean["timestamp"] < pd.Timestamp(self.end + timedelta(days=1))
-        )
-        return self.clean[inside].reset_index(drop=True)
+        return between(self.clean, self.start, self.end + timedelta(days=1))
 
 
 def load_story(

@@ -86,12 +86,7 @@ def make(level: Level, destination: Path) -> Path:
 
     Level 0 has no version control: its copy is a plain folder, as on the data scientist's disk.
     """
-    for name in own_files(level.folder):
-        target = destination / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(level.folder / name, target)  # without permissions: the checkout may be read-only
-        if os.access(level.folder / name, os.X_OK):
-            target.chmod(0o755)
+    copy_files(level.folder, destination)
     if level.number > 0:
         git(destination, "init", "--quiet", "--initial-branch", "main")
         for each in _COMMITTER:
@@ -101,6 +96,16 @@ def make(level: Level, destination: Path) -> Path:
         exclude.write_text("/feed/\n", encoding="utf-8")  # the feed comes from outside, it is not code
         commit(destination, "Start from the template")
     return destination
+
+
+def copy_files(source: Path, destination: Path) -> None:
+    """Copy the own files of a folder; of permissions only who may execute, as a checkout may be read-only."""
+    for name in own_files(source):
+        target = destination / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source / name, target)
+        if os.access(source / name, os.X_OK):
+            target.chmod(0o755)
 
 
 def own_files(folder: Path) -> list[Path]:

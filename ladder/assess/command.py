@@ -72,8 +72,6 @@ def run(options: Options, console: Console) -> bool:
 
 
 def _write(content: str, path: Path, console: Console) -> None:
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the report a name in it")
     page.save(content, path)
     console.print(f"Written: {path}", soft_wrap=True)
 

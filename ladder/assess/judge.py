@@ -134,11 +134,13 @@ class Assessment:
 
     @property
     def off(self) -> tuple[Finding, ...]:
-        """All that was found to have no effect, each once."""
+        """All that was found to have no effect, each once; not what has one elsewhere, if that is enough."""
         found: dict[tuple[str, str], Finding] = {}
         for judged in self.practices.values():
+            live = {each.fact.name for each in judged.findings if not each.off}
             for each in judged.off:
-                found.setdefault((each.fact.place, each.off), each)
+                if judged.practice.strict or each.fact.name not in live:
+                    found.setdefault((each.fact.place, each.off), each)
         return tuple(found.values())
 
 

@@ -22,7 +22,8 @@ TEST = re.compile(r"(^|/)(tests?|testing)/|(^|/)(test_[^/]*|[^/]*_test|conftest)
 IMPORT = re.compile(
     r"\n[ \t]*(?:from[ \t]+(\.*[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|[^\n#;]+)|import[ \t]+([\w., \t]+))"
 )
-DEFINED = tuple(map(re.compile, (r"def[ \t]+(\w+)", r"class[ \t]+(\w+)", r"\n(\w+)[ \t]*(?::[^=\n]+)?=")))
+SET = r"\n(\w+)(?:,[ \t]*\w+)*[ \t]*(?::[^=\n]+)?="  # of a tuple, the first name
+DEFINED = tuple(map(re.compile, (r"def[ \t]+(\w+)", r"class[ \t]+(\w+)", SET)))
 REMARK = re.compile(r"#[^\n]*")
 TEST_FUNCTION = re.compile(r"^([ \t]*)(?:async[ \t]+)?def[ \t]+(test\w*)[ \t]*\(", re.MULTILINE)
 DOCSTRING = re.compile(r'"""[^"]*"""')
@@ -181,8 +182,9 @@ def _shown(node: ast.AST, known: Mapping[str, str]) -> Iterator[tuple[Kind, str,
                 yield "call", qualified(one, known), one.lineno
     elif isinstance(node, ast.Assign | ast.AnnAssign):
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            if isinstance(target, ast.Name) and not node.col_offset:
-                yield "name", target.id, node.lineno
+            for each in getattr(target, "elts", [target]):  # of a tuple
+                if isinstance(each, ast.Name) and not node.col_offset:
+                    yield "name", each.id, node.lineno
     elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ADDRESS.match(node.value):
         yield "text", node.value, node.lineno
 

@@ -267,9 +267,9 @@ def _outer_files(root: Path, prefix: str) -> dict[str, str]:
     """The CI files of the repository in which the project is a folder."""
     top = root.joinpath(*[".."] * len(PurePosixPath(prefix).parts)).resolve()
     listed: list[str] = []
-    for folder in (".github/workflows", *DOTTED, "pipeline", "pipelines", "ci", ""):
+    for folder in (*(DOTTED - {".dvc"}), "pipeline", "pipelines", "ci", ""):
         base = top / folder
         if base.is_dir() and not base.is_symlink():
-            names = (path.relative_to(top).as_posix() for path in sorted(base.iterdir()))
-            listed += filter(is_ci, names)
-    return _texts(top, listed)
+            paths = base.rglob("*") if folder.startswith(".") else base.iterdir()
+            listed += filter(is_ci, (path.relative_to(top).as_posix() for path in paths))
+    return _texts(top, sorted(listed))

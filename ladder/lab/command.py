@@ -138,7 +138,8 @@ def _print_step(number: int, step: LabStep, port: int, folder: Path, console: Co
 def run_check(number: int, console: Console) -> int:
     """Check the lab, print the result of each criterion, and record success. Returns the exit status."""
     lab = lab_of(number)
-    _begun(lab)
+    if lab.has_folder and not folder_of(lab).is_dir():
+        raise UserError(f"lab {number} has not been started: {LADDER} lab {number}")
     done = progress.load()
     with console.status("checking"):
         findings = check(lab, folder_of(lab))
@@ -251,8 +252,3 @@ def reset(number: int, console: Console) -> None:
 def _refuse_without_folder(lab: Lab) -> None:
     if not lab.has_folder:
         raise UserError(f"lab {lab.number} is about this machine: the tips of --check say what to do")
-
-
-def _begun(lab: Lab) -> None:
-    if lab.has_folder and not folder_of(lab).is_dir():
-        raise UserError(f"lab {lab.number} has not been started: {LADDER} lab {lab.number}")

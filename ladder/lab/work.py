@@ -13,12 +13,12 @@ from itertools import chain, count
 from pathlib import Path
 
 import ladder
-from ladder import ROOT, UserError, runbook, workcopy
+from ladder import ROOT, UserError, process, runbook, workcopy
 from ladder.bootstrap import environment_path
 from ladder.lab.definition import Action, Change, Lab, LabStep, path_of
 from ladder.levels import level
 from ladder.service import Service
-from ladder.steps import environment, resolve_command, run_process
+from ladder.steps import environment, resolve_command
 
 Edits = Mapping[str, Sequence[Change]]
 
@@ -136,7 +136,7 @@ def run(command: Sequence[str], folder: Path, seconds: float | None = None, **mo
 
     Raises subprocess.TimeoutExpired.
     """
-    return run_process(command, folder, _around() | more, seconds)
+    return process.run(command, _around() | more, folder, seconds)
 
 
 def _around() -> dict[str, str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
+from ladder import UserError
+
 HERE = Path(__file__).parent
 
 
@@ -30,7 +32,9 @@ def text(name: str) -> str:
 
 
 def save(content: str, path: Path) -> None:
-    """Write a text, in one piece or not at all."""
+    """Write a text, in one piece or not at all. Raises UserError if there is a folder of that name."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; give the file a name in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     part.write_text(content, encoding="utf-8", newline="\n")

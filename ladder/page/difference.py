@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ladder import ROOT, UserError, practices
+from ladder import ROOT, practices
 from ladder.difference import KINDS, MARKS, WORDS, Difference, File
 from ladder.page import code, environment, save, text
 
@@ -15,8 +15,6 @@ def write(found: Difference, path: Path) -> None:
 
     Raises UserError if that is a folder, OSError if it cannot be written.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the page a name in it")
     save(render(found, path.parent), path)
 
 

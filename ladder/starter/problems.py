@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ladder.starter.rename import PACKAGE, run_python
+from ladder.workcopy import copy_files
 from ladder.world.other_problems import folder_of
 
 # Of tests/problem, the modules that hold for any problem (test_domain.py, because domain.py is replaced).
@@ -48,15 +49,12 @@ def put(name: str, project: Path) -> None:
     """Install a problem, its tests, settings and README in place of a copied level's."""
     folder = folder_of(name)
     shutil.rmtree(project / PACKAGE / "problem")
-    shutil.copytree(
-        folder / "problem", project / PACKAGE / "problem", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    copy_files(folder / "problem", project / PACKAGE / "problem")
     tests = project / "tests" / "problem"
     for path in tests.iterdir():
         if path.name not in ANY_PROBLEM:
             path.unlink()
-    for path in (folder / "tests").glob("*.py"):
-        shutil.copyfile(path, tests / path.name)
+    copy_files(folder / "tests", tests)
     params = project / "params.yaml"
     text = params.read_text(encoding="utf-8")
     changes = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))

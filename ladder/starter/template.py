@@ -1,7 +1,6 @@
 """The exact content of a project made from a level: its files, its README, and its origin."""
 
 import re
-import shutil
 import tomllib
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from ladder.levels import Level
 from ladder.maturity import HEADING
 from ladder.starter import problems
 from ladder.starter.rename import name_project
-from ladder.workcopy import own_files
+from ladder.workcopy import copy_files
 
 FILE = ".starter.toml"
 TEXT = """\
@@ -64,9 +63,7 @@ def write(level: Level, package: str, folder: Path, problem: str = "") -> None:
 
     Raises UserError if they cannot be formatted, or there is no such problem.
     """
-    for name in own_files(level.folder):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(level.folder / name, folder / name)
+    copy_files(level.folder, folder)
     if problem:
         problems.put(problem, folder)
     _write_readme(folder)

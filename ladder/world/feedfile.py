@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+from datetime import date
 from pathlib import Path
 
 import pandas as pd
@@ -63,6 +64,12 @@ def read_feed(folder: Path) -> pd.DataFrame:
                 f"{folder}: {month + 1}.csv is missing between {month}.csv and {later}.csv; add it"
             )
     return _typed(Table(paths, COLUMNS))
+
+
+def between(frame: pd.DataFrame, first: date, after: date) -> pd.DataFrame:
+    """The rows from the first day on, to before the other."""
+    stamps = frame["timestamp"]
+    return frame[(stamps >= pd.Timestamp(first)) & (stamps < pd.Timestamp(after))].reset_index(drop=True)
 
 
 def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:

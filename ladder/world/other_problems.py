@@ -104,9 +104,8 @@ def write(name: str, folder: Path, end: date, event: date | None, fault: date | 
     fault_period = None if fault is None else (fault, fault + timedelta(days=days))
     rows = module.happened(end, event)
     count = publish(module, rows, datetime.combine(end, time()), folder, fault_period)
-    first, *others = sorted(folder.glob("????-??.csv"))
-    header = first.read_text(encoding="utf-8").partition("\n")[0]
-    for path in others:
-        if path.stem > f"{end - timedelta(days=1):%Y-%m}" and header in path.read_text(encoding="utf-8"):
+    header = (folder / f"{module.START:%Y-%m}.csv").read_bytes().partition(b"\n")[0]
+    for path in folder.glob("????-??.csv"):
+        if path.stem > f"{end - timedelta(days=1):%Y-%m}" and path.read_bytes().startswith(header):
             path.unlink()
     return count

@@ -99,7 +99,7 @@ def test_a_monorepo_is_noted_and_a_part_of_it_is_assessed_by_its_path(tmp_path: 
     [
         (CI, workflow("pytest one", job="    defaults: {run: {working-directory: one}}\n")),
         (CI, workflow("cd ./one && pytest tests", "ls two.txt one-two/two-three")),
-        (".gitlab-ci.yml", "a: {script: [pytest one]}\nb: {script: [ls two]}\n"),
+        (".gitlab/ci/test.yml", "a: {script: [pytest one]}\nb: {script: [ls two]}\n"),
         (
             "azure-pipelines.yml",
             "jobs:\n- {job: a, steps: [script: pytest one]}\n- {job: b, steps: [script: ls two]}\n",

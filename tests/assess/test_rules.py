@@ -82,6 +82,7 @@ SEEN: list[tuple[str, str, Mapping[str, str]]] = [
     ("ab", "Flagger", {"k8s/canary.yaml": "kind: Canary\nspec: {analysis: {}}\n"}),
     ("ab", "own code", {"a.py": "class TrafficSplit: ...\ndef ab_test(): ...\n"}),
     ("registry-promotion", "MLflow", {"a.py": "import mlflow\nc = mlflow.MlflowClient()\nc.copy_model_version('a', 'b')\n"}),
+    ("registry-promotion", "own code", {"a.py": "SOURCE_REGISTRY, SOURCE_RUN = 'a', 'b'\n"}),
     ("registry-promotion", "a command", {CI: workflow('python -m app promote 7 --to "$PROD_REGISTRY_URI"')}),
     ("registry-promotion", "export and import", {CI: workflow("copy-model-version --src-model m --src-version 7")}),
     ("contract", "a signature", {"a.py": "from mlflow.models import infer_signature\ns = infer_signature(1, 2)\n"}),

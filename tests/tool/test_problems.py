@@ -1,7 +1,9 @@
 """Starters with another problem: whole, about nothing else, and with a world of their own."""
 
 import json
+import os
 import re
+import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from ladder import UserError
 from ladder.levels import level
 from ladder.starter import problems, template
 from ladder.starter.new import new
+from ladder.starter.rename import PACKAGE
 from ladder.world import other_problems
 from tests.tool.starters import run, text_of, tracked
 
@@ -89,6 +92,18 @@ def test_what_does_not_go_together_or_is_not_there_is_refused(tmp_path: Path) ->
     with pytest.raises(UserError, match="--problem"):
         new(level(1), tmp_path / "project", console, feed=tmp_path, problem=NAMES[0])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of Unix")
+def test_a_problem_of_a_read_only_checkout_can_be_edited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(other_problems.PROBLEMS / NAMES[0], tmp_path / "problems" / NAMES[0])
+    monkeypatch.setattr(other_problems, "PROBLEMS", tmp_path / "problems")
+    for path in (tmp_path / "problems").rglob("*"):
+        path.chmod(path.stat().st_mode & 0o555)
+    template.write(level(1), PACKAGE, tmp_path / "project", NAMES[0])
+    assert not [path for path in (tmp_path / "project").rglob("*") if not path.stat().st_mode & 0o200]
 
 
 # ---- their worlds
