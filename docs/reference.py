@@ -85,7 +85,7 @@ def settings() -> str:
         "A level's settings stand in its `params.yaml`, with a comment for each key. Every key has a default,"
         " so keys and sections may be left out. Environment variables override the file: `BIKE_FEED` sets"
         " `feed`, `BIKE_SERVING__PORT` sets `port` of `serving`; a starter with another package has another"
-        " prefix.\n"
+        " prefix. Neither holds for what `dvc.yaml` lists under `params`.\n"
     )
     for each in (each for each in levels() if each.number):
         text = (each.folder / "params.yaml").read_text(encoding="utf-8").rstrip()

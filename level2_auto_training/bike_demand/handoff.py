@@ -117,8 +117,7 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: not a folder; give another --out")
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if unexpected := {each for each in names if not each.startswith(".")} - ALL_FILES - SYSTEM_FILES:
+    if unexpected := {path.name for path in folder.glob("[!.]*")} - ALL_FILES - SYSTEM_FILES:
         raise UserError(f"{folder}: contains {min(unexpected)}, which would be deleted; choose another --out")
     manifest: dict[str, Any] = {
         "name": PROBLEM.name,

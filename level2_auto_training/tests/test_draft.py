@@ -400,7 +400,9 @@ def test_a_table_that_is_rejected_changes_nothing(copied: Path, tmp_path: Path, 
     )
     assert done.returncode == 1
     assert done.stderr.startswith(
-        "error: no rows in 2023-03" if is_loadable else "error: the draft cannot be loaded (problem: features"
+        "error: no rows in 2023-03"
+        if is_loadable
+        else "error: the draft cannot be formatted or loaded (problem: features"
     )
     after = {
         each: each.read_bytes() for each in copied.rglob("*") if each.is_file() and each.suffix != ".pyc"

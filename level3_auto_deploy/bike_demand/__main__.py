@@ -47,9 +47,11 @@ AsOf = Annotated[
 @app.command(epilog="Example: python -m bike_demand ingest --as-of 2012-01-01")
 def ingest(as_of: AsOf = None) -> None:
     """Update the ingested data from the feed."""
-    from bike_demand.training.inputs import update
+    from bike_demand.training.inputs import lock_data, update
 
-    result = update(settings.load_settings(), as_of, lambda months: progress_bar(months, "Ingesting months"))
+    config = settings.load_settings()
+    with lock_data():
+        result = update(config, as_of, lambda months: progress_bar(months, "Ingesting months"))
     typer.echo(
         f"{len(result.months)} months, {result.months[0]} to {result.months[-1]}, in {settings.DATA}:"
         f" {_count(result.changed)} new or changed, {_count(result.removed)} removed"

@@ -1,10 +1,12 @@
 """Decides where trainings and deployments run: on a Prefect server if there is one, else in this process."""
 
+import base64
 import json
 import os
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 from http.client import HTTPException
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from bike_demand.training.record import TrainingResult
 
 API_VARIABLE = "PREFECT_API_URL"
+AUTH_VARIABLE = "PREFECT_API_AUTH_STRING"  # like admin:password, for a server that requires it
 TIMEOUT_SECONDS = 2.0
 DEPLOY_DEPLOYMENT = "deploy/automatic"  # a Prefect deployment, in prefect.yaml
 
@@ -81,7 +84,9 @@ def _has_prefect_deployment(server: str, deployment: str) -> bool:
     """Whether a Prefect server has the Prefect deployment, and it is not paused."""
     try:
         return not get(server, f"deployments/name/{deployment}")["paused"]
-    except HTTPError:
+    except HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise UserError(f"{server}: {error}; if it requires a password, set {AUTH_VARIABLE}") from None
         return False
 
 
@@ -122,7 +127,10 @@ def get(address: str, path: str) -> Any:
     """The server's JSON response. Raises OSError or HTTPException without a response, ValueError for anything
     but JSON.
     """
-    with urllib.request.urlopen(f"{address}/{path}", timeout=TIMEOUT_SECONDS) as response:
+    request = urllib.request.Request(f"{address}/{path}")
+    if credentials := os.environ.get(AUTH_VARIABLE):
+        request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
         return json.load(response)
 
 

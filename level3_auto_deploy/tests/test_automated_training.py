@@ -23,7 +23,7 @@ from bike_demand.data.ingested import read_rows
 from bike_demand.data.month import iso
 from bike_demand.handoff import read_handoff
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Tracking, Version
-from bike_demand.training.pipeline import data_digest
+from bike_demand.training.pipeline import data_digest, require_params_from_file
 from bike_demand.training.record import find_logged_run
 from tests.conftest import COPY_ENVIRONMENT, Run
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_month
@@ -183,6 +183,11 @@ def test_dvc_itself_shows_metrics_and_finds_nothing_to_do() -> None:
     shown = json.loads(dvc("metrics", "show", "--json"))
     assert shown[""]["data"]["state/run/metrics.json"]["data"] == metrics
     assert json.loads(dvc("status", "--json")) == {}
+    for file in (Path("bike_demand/stages.py"), Path("bike_demand/core/settings.py")):
+        code = file.read_bytes()
+        file.write_bytes(code + b"# changed\n")
+        assert {"validate", "train", "evaluate"} <= json.loads(dvc("status", "--json")).keys()
+        file.write_bytes(code)
     again = dvc("repro")
     for stage in ("validate", "train", "evaluate"):
         assert f"Stage '{stage}' didn't change, skipping" in again
@@ -244,12 +249,25 @@ def test_allow_dirty_trains_outside_git(copy: Path, run: Run, monkeypatch: pytes
     assert json.loads(dvc("metrics", "diff", "--json", "HEAD")) == {}
 
 
+@pytest.mark.parametrize("variable", ["BIKE_TRAINING__HALF_LIFE_DAYS", "bike_quality", "BIKE_PROBLEM"])
+@pytest.mark.usefixtures("in_trained")
+def test_variable_that_overrides_a_parameter_of_a_stage_is_refused(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv("BIKE_SERVING__PORT", "8001")
+    monkeypatch.setenv("BIKE_CLOCK", "")
+    require_params_from_file()
+    monkeypatch.setenv(variable, '{"stale": "off"}' if variable == "bike_quality" else "5")
+    assert f"{variable} is set, but trainings read params.yaml only" in run("train").err
+
+
 @pytest.mark.usefixtures("in_trained")
 def test_concurrent_training_is_refused(run: Run) -> None:
     with FileLock("state/train.lock"):
-        output = run("train")
-    assert output.status == 1
-    assert output.err == "error: another training is running in this folder; try again when it is done\n"
+        outputs = run("train"), run("ingest")
+    for output in outputs:
+        assert output.status == 1
+        assert "another training or ingestion is running here" in output.err
 
 
 @pytest.mark.slow
@@ -327,6 +345,7 @@ def test_a_changed_setting_makes_a_new_model_and_others_do_not(copy: Path, run: 
 
 def test_code_that_is_not_committed_is_refused(copy: Path, run: Run) -> None:
     (copy / "bike_demand" / "data" / "new.py").write_text('"""New."""\n', encoding="utf-8")
+    git(copy, "config", "status.showUntrackedFiles", "no")
     output = run("train")
     assert output.status == 1
     assert "there are uncommitted changes" in output.err

@@ -21,6 +21,7 @@ SETTINGS = load_settings(ROOT / "params.yaml").flow
 NAMED = "/api/deployments/name/deploy/automatic"
 LOOP = "/api/deployments/name/monitoring-cycle/loop"
 ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}"'.encode()}  # by path
+CREDENTIALS = "credentials"  # in ANSWERS: the header that it requires, if any
 
 
 @pytest.fixture
@@ -30,7 +31,9 @@ def server() -> Iterator[str]:
     class Healthy(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = ANSWERS.get(self.path)
-            self.send_response(404 if body is None else 200)
+            given = self.headers.get("Authorization", "").encode()
+            is_open = self.path == "/api/health" or given == ANSWERS.get(CREDENTIALS, b"")
+            self.send_response(404 if is_open and body is None else 200 if is_open else 401)
             self.end_headers()
             self.wfile.write(body or b"")
 
@@ -66,6 +69,18 @@ def test_a_server_takes_deployments_over_only_where_it_has_them(
     if answer is not None:
         monkeypatch.setitem(ANSWERS, NAMED, answer)
     assert server_deploys_new_versions(at(server)) == expected
+
+
+@pytest.mark.usefixtures("unused_address")
+def test_a_server_that_requires_a_password_is_asked_with_it(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ANSWERS, NAMED, b'{"paused": false}')
+    monkeypatch.setitem(ANSWERS, CREDENTIALS, b"Basic YWRtaW46cGFzcw==")
+    with pytest.raises(UserError, match="set PREFECT_API_AUTH_STRING"):
+        server_deploys_new_versions(at(server))
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:pass")
+    assert server_deploys_new_versions(at(server))
 
 
 def test_without_a_server_nobody_takes_deployments_over(unused_address: str) -> None:

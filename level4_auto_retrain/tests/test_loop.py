@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import Row
@@ -171,6 +174,23 @@ def live_history(database: Database) -> list[int]:
 def rollbacks(database: Database) -> list[tuple[int, int | None]]:
     """The versions that were rolled back, each with the one that went live again."""
     return [(each.version, each.against) for each in all_deployments(database, State.ROLLED_BACK)]
+
+
+@pytest.mark.usefixtures("live_project")
+def test_ingestion_of_a_cycle_waits_for_a_training(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    order, began = [], threading.Event()
+
+    def train() -> None:
+        with FileLock("state/train.lock"):
+            began.set()
+            time.sleep(0.5)
+            order.append("trained")
+
+    monkeypatch.setattr(cycle, "ingest", lambda *_, **__: order.append("ingested"))
+    threading.Thread(target=train).start()
+    assert began.wait(10)
+    run_cycle(run, BEGAN)
+    assert order == ["trained", "ingested"]
 
 
 @pytest.mark.slow

@@ -517,7 +517,7 @@ def test_where_and_when_trainings_run_is_a_setting_and_never_two_at_a_time(
     assert crons(folder) == ["0 5 1 * *"]
     with (
         FileLock(folder / "state" / "train.lock"),
-        pytest.raises(UserError, match="another training is running"),
+        pytest.raises(UserError, match="another training or ingestion is running"),
     ):
         run_step(training(practice.book), folder, run_command)
 

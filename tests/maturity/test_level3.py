@@ -752,7 +752,7 @@ def test_where_and_when_everything_runs_is_a_setting_and_never_two_at_a_time(
     ]
     assert starts == [["0 5 1,15 * *"], ["bike-demand.version.registered"], ["30 5 * * *"]]
     for lock, command, busy in (
-        ("train.lock", "train", "another training is running"),
+        ("train.lock", "train", "another training or ingestion is running"),
         (".production.db.deployment", "deploy 4", "another deployment is running"),
     ):
         with FileLock(folder / "state" / lock), pytest.raises(UserError, match=busy):

@@ -968,7 +968,7 @@ def test_where_and_when_the_loop_runs_is_a_setting_and_never_two_at_a_time(
     database = folder / "state" / "production.db"
     for lock, command, busy in (
         (database.with_name(f".{database.name}.loop"), "agent --once", "another loop is running"),
-        (folder / "state" / "train.lock", "train", "another training is running"),
+        (folder / "state" / "train.lock", "train", "another training or ingestion is running"),
         (database.with_name(f".{database.name}.deployment"), "deploy 2", "another deployment is running"),
     ):
         with FileLock(lock), pytest.raises(UserError, match=busy):

@@ -25,12 +25,9 @@ def read_month(folder: Path, month: str) -> pd.DataFrame:
     """Read an ingested month. Raises UserError if the file was damaged, or the problem changed, since."""
     path = month_file(folder, month)
     try:
-        rows = from_parquet(path.read_bytes())
+        return from_parquet(path.read_bytes())
     except ValueError as error:
-        raise UserError(f"{path}: {error}; run ingest again (for older data use `reproduce`)") from None
-    if rows is None:
-        raise UserError(f"{path}: damaged or changed since it was ingested; delete it and run ingest again")
-    return rows
+        raise UserError(f"{path}: {error}") from None
 
 
 def read_rows(folder: Path, as_of: datetime | None = None) -> pd.DataFrame:

@@ -74,10 +74,7 @@ def _read_csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
         raise UserError(f"{file}: not a table; give CSV or Parquet")
     try:
         # A quoted name may contain separators and line breaks.
-        headers = {
-            each: next(csv.reader(io.StringIO(text), delimiter=each, skipinitialspace=True))
-            for each in SEPARATORS
-        }
+        headers = {each: next(csv.reader(io.StringIO(text), delimiter=each)) for each in SEPARATORS}
         separator = max(SEPARATORS, key=lambda each: len(headers[each]))
         names = [" ".join(name.split()) for name in headers[separator]]
         header = [name or f"column {number}" for number, name in enumerate(names, 1)]

@@ -109,14 +109,13 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
     """Guess what is not given. Raises UserError that names the option for what cannot be guessed."""
     notes = list(table.notes)
     cells = table.cells
-    for option in ("label", "time", "time_of_day", "key"):
-        name = getattr(given, option)
-        if name is not None and name not in cells.columns:
+    options = [(each, getattr(given, each)) for each in ("label", "time", "time_of_day", "key")]
+    roles = {name: option.replace("_", "-") for option, name in options if name is not None}
+    for name, option in roles.items():
+        if name not in cells.columns:
             known = ", ".join(list(cells.columns)[:30])
-            option = option.replace("_", "-")
             raise UserError(f"--{option} {name}: no such column; the columns are {known}")
-    roles = [each for each in (given.label, given.time, given.time_of_day, given.key) if each is not None]
-    if len(set(roles)) < len(roles):
+    if len(roles) < sum(name is not None for _, name in options):
         raise UserError("--label, --time, --time-of-day and --key: name a different column for each")
     names = to_identifiers(cells.columns)
     columns = {each: _column(each, names[each], cells[each], notes) for each in cells.columns}
@@ -216,10 +215,8 @@ def _numbers(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.
 
 def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
     if present.str.fullmatch(_ISO).all():
-        if not present.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$").any():
-            found = pd.to_datetime(present, format="ISO8601", errors="coerce")
-        else:
-            found = pd.to_datetime(present, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
+        found = pd.to_datetime(present, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
+        if present.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$").any():
             notes.append(f"{original!r} has UTC offsets: converted to UTC")
         return found.dt.floor("s") if found.notna().all() else None
     fitting = []

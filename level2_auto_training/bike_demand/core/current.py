@@ -39,10 +39,9 @@ def _load_problem() -> Problem:
     except Exception as error:  # the problem's own code may raise anything
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         missing = getattr(error, "name", None)  # of a module or an attribute
-        remedy = missing == "PROBLEM" or f"{name}.".startswith(f"{missing}.")
-        raise UserError(
-            f"problem {name}: {message}{'; name a package that defines PROBLEM' if remedy else ''}"
-        ) from error
+        if missing == "PROBLEM" or f"{name}.".startswith(f"{missing}."):
+            message += "; name a package that defines PROBLEM"
+        raise UserError(f"problem {name}: {message}") from error
     if not isinstance(found, Problem):
         raise UserError(f"problem {name}: PROBLEM is a {type(found).__name__}, not a Problem")
     return found

@@ -78,8 +78,6 @@ def ingest(
         complete_at = month_start(next_month(entry.month)) + LABEL_LAG
         until = as_of if as_of is not None and as_of < complete_at else None
         old = record.get(entry.month)
-        if old and not _is_intact(old, entry.month, folder):
-            old = None
         fingerprint = (entry.address, entry.change_token, until)
         if old and entry.change_token and fingerprint == (old.address, old.change_token, old.until):
             ingested[entry.month] = old
@@ -142,15 +140,13 @@ def _read_valid(content: bytes, month: str, name: str, latest: datetime) -> pd.D
         raise UserError(f"{error}; nothing was ingested; ask the operator to correct the file") from None
 
 
-def _is_intact(old: _Origin, month: str, folder: Path) -> bool:
-    """Whether the ingested file exists with the recorded size: a cheap check for damage."""
-    file = month_file(folder, month)
-    return file.exists() and file.stat().st_size == old.size
-
-
 def _read_record(folder: Path) -> dict[str, _Origin]:
-    """Read the record of earlier runs. It only saves work, so that an unreadable one is ignored."""
+    """Read the record of earlier runs. It only saves work, so that an unreadable one is ignored, and so are
+    months whose ingested file has another size: a cheap check for damage.
+    """
     try:
-        return _Record.validate_json((folder / RECORD_FILE).read_bytes()).get(SCHEMA_DIGEST, {})
+        record = _Record.validate_json((folder / RECORD_FILE).read_bytes()).get(SCHEMA_DIGEST, {})
     except (FileNotFoundError, ValidationError):
         return {}
+    sizes = {month: month_file(folder, month).stat().st_size for month in ingested_months(folder)}
+    return {month: old for month, old in record.items() if sizes.get(month) == old.size}

@@ -75,8 +75,9 @@ def draft(
         code.mkdir()
         months.mkdir()
         write_code(found, _title(file), code)
-        _format(code, root)
-        _require_loadable(code.parent)
+        for arguments in (("check", "--fix", "--quiet", "--exit-zero"), ("format", "--quiet")):
+            _run(root, "-m", "ruff", *arguments, "--no-cache", str(code))
+        _run(Path(scratch), "-Bc", f"import {package.name}.data.model_inputs")
         _write_feed(found, months)
         text = _settings(found, params.read_text(encoding="utf-8"))
         report(_summary(found, sorted(months.iterdir())))
@@ -92,29 +93,14 @@ def _title(file: Path) -> str:
     return re.sub(r"[^\w]+|_+", " ", file.name.split(".")[0]).strip().capitalize() or "Problem"
 
 
-def _format(code: Path, root: Path) -> None:
-    """Format the code like the rest of the project. Raises UserError if that fails."""
-    for arguments in (["check", "--fix", "--quiet", "--exit-zero"], ["format", "--quiet"]):
-        command = [sys.executable, "-m", "ruff", *arguments, "--no-cache", str(code)]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        if done.returncode:
-            message = " ".join((done.stderr or done.stdout).split())[-200:]
-            raise UserError(f"ruff cannot format the draft ({message}); install requirements.lock")
-
-
-def _require_loadable(package: Path) -> None:
-    """Raises UserError if the package cannot be imported with the drafted problem in it."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"import {package.name}.data.model_inputs"],
-        cwd=package.parent,
-        env=os.environ | {PROBLEM_VARIABLE: "", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def _run(folder: Path, *arguments: str) -> None:
+    """Run Python on the draft. Raises UserError with the end of its output if that fails."""
+    command, environment = [sys.executable, *arguments], os.environ | {PROBLEM_VARIABLE: ""}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["no reason"])[-1].removeprefix("error: ")
-        raise UserError(f"the draft cannot be loaded ({reason}); rename that column, or leave it out")
+        reason = " ".join((done.stderr or done.stdout).split()).removeprefix("error: ")[-200:]
+        remedy = "install requirements.lock, or rename or leave out the column named here"
+        raise UserError(f"the draft cannot be formatted or loaded ({reason}); {remedy}")
 
 
 def _write_feed(found: Draft, folder: Path) -> None:

@@ -75,9 +75,8 @@ def reproduce(wanted: str) -> Result:
 
 
 def _restore(tracking: Tracking, run: Run, scratch: Path, downloads: Path) -> None:
-    patch = b""
-    if run.tags[UNCOMMITTED] == "true":
-        patch = tracking.fetch(run.id, PATCH, downloads).read_bytes()
+    is_patched = run.tags[UNCOMMITTED] == "true"
+    patch = tracking.fetch(run.id, PATCH, downloads).read_bytes() if is_patched else b""
     revision.restore(revision.Revision(run.tags[COMMIT], patch), scratch)
     shutil.move(tracking.fetch(run.id, pipeline.LOCK.name, downloads), scratch / pipeline.LOCK)
     pipeline.restore(scratch)

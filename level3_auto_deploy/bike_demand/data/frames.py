@@ -55,17 +55,20 @@ def to_parquet(frame: pd.DataFrame) -> bytes:
     return content.getvalue()
 
 
-def from_parquet(content: bytes) -> pd.DataFrame | None:
-    """Read rows written by `to_parquet`; None if damaged. Raises ValueError if they have other fields."""
+def from_parquet(content: bytes) -> pd.DataFrame:
+    """Read rows written by `to_parquet`. Raises ValueError, which says what to do, if there are others."""
+    damaged = "damaged or changed since it was ingested; delete it and run ingest again"
     try:
         table = pq.read_table(io.BytesIO(content))
     except (pa.ArrowException, OSError):
-        return None
+        raise ValueError(damaged) from None
     if not table.schema.equals(_schema(Row)):
-        raise ValueError("its columns are not the fields in problem/schema.py")
+        reason = "its columns are not the fields in problem/schema.py"
+        raise ValueError(f"{reason}; run ingest again (for older data use `reproduce`)")
     frame = _from_table(table)
-    is_intact = frame[TIME].is_monotonic_increasing and not frame.duplicated([*ID_COLUMNS]).any()
-    return frame if is_intact and len(frame) else None
+    if frame.empty or not frame[TIME].is_monotonic_increasing or frame.duplicated([*ID_COLUMNS]).any():
+        raise ValueError(damaged)
+    return frame
 
 
 def to_frame(rows: Sequence[BaseModel], model: type[BaseModel] = Inputs) -> pd.DataFrame:

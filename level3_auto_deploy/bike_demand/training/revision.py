@@ -73,10 +73,7 @@ def restore(revision: Revision, folder: Path) -> None:
 
 
 def _git(
-    *arguments: str,
-    folder: Path = Path(),
-    environment: dict[str, str] | None = None,
-    stdin: bytes = b"",
+    *arguments: str, folder: Path = Path(), environment: dict[str, str] | None = None, stdin: bytes = b""
 ) -> bytes:
     """Run git and return its output. Raises UserError with git's reason, in one line, if it fails."""
     git = shutil.which("git")

@@ -34,6 +34,7 @@ from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import PRIORITY, Signal, SignalKind
 from bike_demand.store.tracking import Tracking
+from bike_demand.training.inputs import lock_data
 
 LOCK_NAME = "loop"  # name of the loop's lock
 LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or training
@@ -203,8 +204,13 @@ def _context(
 
 def _ingest(settings: Settings, as_of: datetime | None, run_step: StepRunner = call) -> str | None:
     """Ingest the feed. Returns the reason if that failed, else None. Earlier data are kept."""
+
+    def update() -> None:
+        with lock_data(timeout=-1):
+            ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of)
+
     try:
-        run_step("ingest", lambda: ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of))
+        run_step("ingest", update)
     except UserError as error:
         return str(error)
     return None

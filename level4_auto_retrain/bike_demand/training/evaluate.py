@@ -48,17 +48,14 @@ def evaluate(past: pd.DataFrame, held_out: pd.DataFrame, predicted: Floats) -> d
     losses, of_baseline = PROBLEM.loss.per_row(predicted, truth), PROBLEM.loss.per_row(baseline, truth)
     to_save = float(of_baseline[paired].sum())
     skill = 1 - float(losses[paired].sum()) / to_save if to_save else None
-    return (
-        further_metrics(predicted, truth)
-        | {
-            "holdout_error": mean_loss(losses, held_out),
-            "bias": float((predicted - truth).mean()),
-            "error_of_mean": mean_loss(PROBLEM.loss.per_row(np.full_like(truth, mean), truth), held_out),
-            "error_of_baseline": mean_loss(of_baseline, held_out),
-            "rows": float(len(held_out)),
-        }
-        | ({} if skill is None else {"skill": skill})
-    )
+    metrics = further_metrics(predicted, truth) | {
+        "holdout_error": mean_loss(losses, held_out),
+        "bias": float((predicted - truth).mean()),
+        "error_of_mean": mean_loss(PROBLEM.loss.per_row(np.full_like(truth, mean), truth), held_out),
+        "error_of_baseline": mean_loss(of_baseline, held_out),
+        "rows": float(len(held_out)),
+    }
+    return metrics if skill is None else metrics | {"skill": skill}
 
 
 def beats_mean(metrics: dict[str, float], worst_ratio: float) -> bool:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from bike_demand.core.configuration import DELIMITER, PREFIX, read_yaml
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA
 
@@ -52,6 +53,16 @@ def run_dvc(*arguments: str, folder: Path = Path()) -> None:
     if done.returncode:
         first = re.search(r"(?im)^error: (.*(?:\n  .*)*)", done.stderr)
         raise UserError(first[1] if first else f"dvc {arguments[0]} failed with status {done.returncode}")
+
+
+def require_params_from_file() -> None:
+    """Raises UserError if an environment variable overrides a parameter of a stage: DVC would not see it."""
+    stages = read_yaml(Path("dvc.yaml"), "stages")["stages"].values()
+    params = {str(name) for stage in stages for name in stage.get("params", ())}
+    for variable in (each for each, value in os.environ.items() if value and each.upper().startswith(PREFIX)):
+        key = variable.upper().removeprefix(PREFIX).replace(DELIMITER, ".").lower()
+        if any(f"{key}.".startswith(f"{name}.") or name.startswith(f"{key}.") for name in params):
+            raise UserError(f"{variable} is set, but trainings read params.yaml only; set {key} there")
 
 
 def set_dvc_scm(in_commit: bool) -> None:

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from bike_demand.core.current import loss_with_unit
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import STATE, load_settings
@@ -81,18 +79,16 @@ def run(
     _check_project_path()
     STATE.mkdir(exist_ok=True)
     _check_free_disk()
-    try:
-        with FileLock(STATE / "train.lock", timeout=0):
-            revision = require_committed(allow_dirty)
-            # Fail before the training, not after it.
-            require_reachable(normalize_store_uri(load_settings().tracking.uri))
-            pipeline.set_dvc_scm(revision is not None)
-            ingest(as_of)
-            validate()
-            build()
-            return log_and_register(revision)
-    except Timeout:
-        raise UserError("another training is running in this folder; try again when it is done") from None
+    with inputs.lock_data():
+        revision = require_committed(allow_dirty)
+        pipeline.require_params_from_file()
+        # Fail before the training, not after it.
+        require_reachable(normalize_store_uri(load_settings().tracking.uri))
+        pipeline.set_dvc_scm(revision is not None)
+        ingest(as_of)
+        validate()
+        build()
+        return log_and_register(revision)
 
 
 def _check_project_path() -> None:
