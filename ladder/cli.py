@@ -205,12 +205,14 @@ def new(
     time_of_day: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="The time of day, if --time has only dates.")
     ] = None,
-    key: Annotated[str | None, typer.Option(metavar="COLUMN", help="The customer, station, ...")] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column that identifies the customer, station, ...")
+    ] = None,
     label_delay: Annotated[
-        str | None, typer.Option(metavar="30d", help="When the label is known, after the event time.")
+        str | None, typer.Option(metavar="30d", help="How long after the event time the label is known.")
     ] = None,
 ) -> None:
-    """A level as a project of your own.
+    """Make a level a project of your own.
 
     Example: ladder new 2 ../churn --package churn --data customers.csv --label left
     """
@@ -222,7 +224,7 @@ def new(
     given = [part for name, value in options.items() if value is not None for part in (name, value)]
     if (data is None) != (label is None) or (given and data is None):
         raise UserError(
-            "--data and --label must be given together; --time, --key and --label-delay need both"
+            f"--data and --label must be given together; {', '.join(list(options)[1:])} need both"
         )
     draft = [] if data is None else [str(data.absolute()), *given]
     make(level_of(level), dest, console(), package, feed, no_feed=no_feed, draft=draft, problem=problem)
@@ -233,7 +235,7 @@ def climb(
     dest: Annotated[Path, typer.Argument(help="The project's folder.")] = Path(),
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
     same_level: Annotated[
-        bool, typer.Option("--same-level", help="Take its level's newest template.")
+        bool, typer.Option("--same-level", help="Update to the newest template of the same level.")
     ] = False,
 ) -> None:
     """Take a project that `ladder new` made one level up: a merge, on a new branch.
@@ -328,7 +330,7 @@ def bundle(
         typer.Option(help="3.11, 3.12 or 3.13; may be repeated.", show_default="this version"),
     ] = None,
 ) -> None:
-    """This repository with all packages in one folder, to be copied to laptops without a network.
+    """Put this repository and all packages into one folder, to be copied to laptops without a network.
 
     Example: ladder bundle /media/stick/mlops-ladder --for windows --for macos --python 3.12
     """
