@@ -324,7 +324,7 @@ def agent(
             cycle.run_cycle(settings.load_settings(), as_of, typer.echo)
         return
     if as_of is not None:
-        raise UserError("--as-of needs --once: a continuous loop has a clock of its own (`clock` in params.yaml)")
+        raise UserError("--as-of needs --once: a continuous loop follows `clock` in params.yaml")
     from bike_demand.launch import require_no_prefect_loop
 
     require_no_prefect_loop(settings.load_settings().flow)
