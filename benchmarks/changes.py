@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import httpx
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks import load
 from benchmarks.released import Released, released
@@ -59,14 +58,8 @@ def main(
                 mover.start()
                 runs.append((title, load.post(f"{mine.url}/predict", body, span, headers=mine.headers)))
                 mover.join()
-    table = Table(title=f"level {number}, {workers} workers, 16 connections", title_justify="left")
-    table.add_column("")
-    for column in ("requests/s", "p50, ms", "p99, ms", "failed"):
-        table.add_column(column, justify="right")
-    for title, run in runs:
-        cells = (f"{run.rate:,.0f}", f"{1e3 * run.percentile(0.5):.2f}", f"{1e3 * run.percentile(0.99):.2f}")
-        table.add_row(title, *cells, str(run.failed))
-    console.print(table)
+    title = f"level {number}, {workers} workers, 16 connections"
+    console.print(load.table(title, [(name, [run]) for name, run in runs]))
     quiet = (runs[0][1].percentile(0.99) + runs[2][1].percentile(0.99)) / 2
     times = runs[1][1].percentile(0.99) / quiet
     failed = sum(run.failed for _, run in runs)

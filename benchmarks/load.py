@@ -2,14 +2,16 @@
 
 import asyncio
 import math
+import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
+from rich.table import Table
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,19 @@ class Load:
         """The latency in seconds that this share (0 to 1) of the requests stayed within; nearest rank."""
         ordered = sorted(self.latencies)
         return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def table(title: str, rows: Sequence[tuple[str, Sequence[Load]]]) -> Table:
+    """The medians of the runs in each row, and how many of their requests failed."""
+    made = Table(title=title, title_justify="left")
+    made.add_column("")
+    for column in ("requests/s", "p50, ms", "p99, ms", "failed"):
+        made.add_column(column, justify="right")
+    for name, runs in rows:
+        rate = statistics.median(run.rate for run in runs)
+        p50, p99 = (1e3 * statistics.median(run.percentile(share) for run in runs) for share in (0.5, 0.99))
+        made.add_row(name, f"{rate:,.0f}", f"{p50:.2f}", f"{p99:.2f}", str(sum(run.failed for run in runs)))
+    return made
 
 
 class _Connection(asyncio.Protocol):

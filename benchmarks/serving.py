@@ -22,7 +22,6 @@ import tenacity
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmarks import bare, load
 from benchmarks.released import released
@@ -84,19 +83,8 @@ def main(
             ]
     titles = [f"level {number}, one row", "constant, one row", f"level {number}, 100 rows"]
     titles += ["mlflow models serve, scikit-learn", "mlflow models serve, ONNX"] if mlflow else []
-    table = Table(title=f"16 connections, {rounds} turns of {seconds:g} s, medians", title_justify="left")
-    table.add_column("")
-    for column in ("requests/s", "p50, ms", "p99, ms", "failed"):
-        table.add_column(column, justify="right")
-    for title, turns in zip(titles, zip(*runs, strict=True), strict=True):
-        table.add_row(
-            title,
-            f"{statistics.median(turn.rate for turn in turns):,.0f}",
-            f"{statistics.median(1e3 * turn.percentile(0.5) for turn in turns):.2f}",
-            f"{statistics.median(1e3 * turn.percentile(0.99) for turn in turns):.2f}",
-            str(sum(turn.failed for turn in turns)),
-        )
-    console.print(table)
+    title = f"16 connections, {rounds} turns of {seconds:g} s, medians"
+    console.print(load.table(title, list(zip(titles, zip(*runs, strict=True), strict=True))))
     ratios = {
         "rate of the level / rate of the constant": [turn[0].rate / turn[1].rate for turn in runs],
         "p99 of the level / p99 of the constant": [

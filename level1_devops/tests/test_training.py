@@ -179,9 +179,13 @@ def test_files_of_the_system_do_not_stop_a_handoff(tmp_path: Path, name: str) ->
     assert contents(tmp_path / "out")["model.onnx"] == b"model"
 
 
-def test_a_file_in_the_place_of_the_handoff_is_not_replaced(project: Path, run: Run) -> None:
+@pytest.mark.parametrize(("name", "refusal"), [("params.yaml", "not a folder"), (".", "would be deleted")])
+def test_what_lies_in_the_place_of_the_handoff_is_not_replaced(
+    project: Path, run: Run, name: str, refusal: str
+) -> None:
     run("ingest")
-    assert "not a folder" in run("train", "--out", project / "params.yaml").refusal()
+    assert refusal in run("train", "--out", name).refusal()
+    assert (project / "params.yaml").is_file()
 
 
 def test_interrupted_replacement_is_rolled_back(project: Path, run: Run, handoff: Path) -> None:

@@ -63,9 +63,10 @@ def deploy_after_training(
 
     with open_deployments(settings, as_of, report, locked=False) as deployments:
         found = delivery.find(deployments.tracking, wanted)
-        before = delivery.last_decision(deployments, found)
-    if before is not None:
-        report(f"Version {found.number} was deployed before: {before.state.value.replace('_', ' ')}.")
+        row = deployments.find(found)
+        standing = row and delivery.reason_to_skip(deployments, row, delivery.LATEST)
+    if standing:
+        report(f"Version {found.number} {standing}.")
     elif server_deploys_new_versions(settings.flow):
         report("The deployment runs on the Prefect server.")
     else:

@@ -391,7 +391,7 @@ def test_a_training_goes_on_to_deploy_by_itself(copy: Path, run: Run) -> None:
     assert "Version 1 is live: no champion to test it against." in output.out
     assert tracking().aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     output = run("train", "--as-of", "2011-03-20")
-    assert output.out.splitlines()[-1] == "Version 1 was deployed before: live."
+    assert output.out.splitlines()[-1] == "Version 1 is live already; nothing was changed."
     output = run("train", "--as-of", "2011-03-31")
     assert (output.status, output.err) == (0, "")
     assert "its A/B test against version 1 starts" in output.out
@@ -411,7 +411,9 @@ def test_version_refused_by_a_gate_stays_registered_and_train_fails(
     assert [each.number for each in versions()] == [1]
     assert tracking().aliases() == {"trained": 1, "candidate": 1}
     output = run("train", "--deploy", "--as-of", "2011-03-20")
-    assert (output.status, output.out.splitlines()[-1]) == (0, "Version 1 was deployed before: failed gate.")
+    assert output.status == 0
+    assert "Version 1 was deployed before: failed gate" in output.out
+    assert output.out.endswith("python -m bike_demand deploy 1).\n")
 
 
 @pytest.mark.slow

@@ -48,4 +48,4 @@ def recover_folder(target: Path) -> None:
 
 
 def _backup_path(target: Path) -> Path:
-    return target.with_name(f".{target.name}.old")
+    return target.parent / f".{target.name}.old"  # the name of "." is empty

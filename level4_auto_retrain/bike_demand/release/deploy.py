@@ -49,7 +49,7 @@ def deploy(
     with open_deployments(settings, as_of, report) as deployments:
         version = find(deployments.tracking, wanted)
         row = deployments.find(version)
-        if row is not None and (standing := _reason_to_skip(deployments, row, wanted)):
+        if row is not None and (standing := reason_to_skip(deployments, row, wanted)):
             report(f"Version {version.number} {standing}.")
             return
         if row is None or row.state not in UNDECIDED or row.skip_reason is not None:
@@ -131,7 +131,7 @@ def last_decision(deployments: Deployments, version: Version) -> Deployment | No
     return None if row is None or row.state in (State.CREATED, State.VALIDATING) else row
 
 
-def _reason_to_skip(deployments: Deployments, row: Deployment, wanted: str) -> str | None:
+def reason_to_skip(deployments: Deployments, row: Deployment, wanted: str) -> str | None:
     """Why there is nothing to do: the version's current state or earlier decision; None: deploy it."""
     unchanged = "nothing was changed"
     if row.state is State.LIVE:
