@@ -53,6 +53,7 @@ def start(project: Path, *arguments: str, python: Path = Path(sys.executable)) -
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
+        process_group=0,  # so that `interrupt` reaches all of its processes
     )
 
 
@@ -73,11 +74,11 @@ def running(project: Path, *arguments: str, python: Path = Path(sys.executable))
 
 
 def interrupt(process: subprocess.Popen[str]) -> None:
-    """Stop a service that runs, by Ctrl-C: on SIGTERM it would drain first."""
+    """Stop a service that runs, like Ctrl-C in a terminal: on SIGTERM it would drain first."""
     if sys.platform == "win32":
         process.terminate()
-    else:
-        process.send_signal(signal.SIGINT)
+    elif process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
 
 
 def set_drain_seconds(project: Path, seconds: str) -> None:

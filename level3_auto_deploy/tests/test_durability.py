@@ -27,7 +27,7 @@ from tests.conftest import ROOT
 from tests.load import loaded
 from tests.postgres import running_postgres
 from tests.registry import put_live, register
-from tests.service import TIMEOUT_SECONDS, Service, free_port, running
+from tests.service import TIMEOUT_SECONDS, Service, free_port, interrupt, running
 from tests.tiny import constant
 from tests.toy import EXAMPLE, identity
 
@@ -153,9 +153,7 @@ def test_workers_switch_within_poll_interval_and_report_it(released: Path) -> No
         answers = {service.client.post("/predict", json=EXAMPLE).json()["model_version"] for _ in range(50)}
         assert answers == {"2"}
         wait_until(lambda: 'role="champion",version="2"} 2.0' in service.client.get("/metrics").text)
-        parent = psutil.Process(service.process.pid)
-        for each in (*parent.children(), parent):  # as a terminal does on Ctrl-C
-            each.send_signal(signal.SIGINT)
+        interrupt(service.process)
         service.process.wait(TIMEOUT_SECONDS)
         assert queries.workers(database, 60) == []
 

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -283,6 +284,23 @@ def test_a_half_made_database_of_an_earlier_attempt_does_no_harm(untouched: Trac
     Path("state").mkdir()
     (Path("state") / ".mlflow.db.new").write_bytes(b"half")
     assert untouched.run(log(untouched, 5.0).run_id).name == "training"
+
+
+def test_an_error_of_the_server_names_no_password(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert project
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    def hang_up() -> None:
+        for _ in range(2):  # the check whether it responds, and the request
+            server.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=hang_up, daemon=True).start()
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://somebody:secret@{address}")
+        with pytest.raises(UserError, match=address) as caught:
+            Tracking(load_settings()).champion()
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from httpx import Client
+from sqlalchemy import update
 
 from bike_demand.core.settings import Dashboard, load_settings
 from bike_demand.serving.app import create_app
@@ -23,7 +24,7 @@ from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.store import event_log
 from bike_demand.store.database import open_database
-from bike_demand.store.tables import SignalKind
+from bike_demand.store.tables import DailyStats, SignalKind
 from tests.conftest import Run
 from tests.project_copy import change_params
 from tests.registry import put_live
@@ -162,6 +163,9 @@ def test_errors_are_daily_means_and_means_of_two_weeks(address: str, live: LiveM
     assert (days[43].error, days[44].error) == (2 * ERROR, ERROR)
     assert days[43].recent_error == pytest.approx(ERROR * (1 + 4 / 14), abs=1e-3)
     assert days[-1].recent_error == ERROR
+    with closing(open_database(address)) as database, database.writing() as session:
+        session.execute(update(DailyStats).values(error_sum=DailyStats.known * 1e-6))
+    assert status_of(address, live).days[-1].error == pytest.approx(1e-6)
     # The baseline is unknown in the first week.
     assert [days[number].recent_baseline for number in (6, 99)] == [None, BASELINE]
 
@@ -474,6 +478,36 @@ def test_page_updates_in_place_and_shows_an_outage(address: str, live: LiveModel
             assert not page.is_visible("#stale")
         page.wait_for_selector("#stale", state="visible")
         assert page.inner_text("h1") == "Bad data: moisture"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
+def test_rates_of_two_services_behind_a_proxy_are_not_mixed(address: str, live: LiveModels) -> None:
+    document = status_of(address, live).model_dump(mode="json") | {"refresh_seconds": 1}
+    polls = 0
+
+    def answer(route: Any) -> None:
+        nonlocal polls
+        polls += 1
+        service = "busy" if polls % 2 else "idle"
+        requests = (1_000_000 if service == "busy" else 0) + polls
+        traffic = document["traffic"] | {"instance": f"{service}:1", "requests": requests}
+        now = datetime.now(UTC).isoformat()
+        route.fulfill(json=document | {"generated_at": now, "traffic": traffic})
+
+    with (
+        closing(reporter(address)) as made,
+        serve_in_thread(create_app(ModelHolder(), status=made)) as client,
+        browser() as chromium,
+    ):
+        page = chromium.new_page()
+        page.route("**/status", answer)
+        page.goto(f"{client.base_url}/dashboard")
+        page.get_by_text(re.compile("[0-9] requests/s")).wait_for()
+        page.wait_for_timeout(1500)
+        found = re.search(r"([0-9.,]+) requests/s", page.inner_text("#tiles"))
+    assert found
+    assert float(found[1].replace(",", "")) < 10
 
 
 @pytest.mark.slow

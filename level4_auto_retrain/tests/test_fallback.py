@@ -285,6 +285,16 @@ def test_fallback_limits_error_of_fahrenheit_faults() -> None:
 # ---- by key
 
 
+def test_typical_values_of_a_small_field_are_not_rounded_away() -> None:
+    rows = frame(rows_by_heat())
+    rows["heat"] = 2e-5
+    settings = load_settings(ROOT / "params.yaml").monitoring.ranges
+    (heat,) = [
+        each for each in expected_ranges.compute_ranges(rows, {}, AS_OF, settings) if each.field == "heat"
+    ]
+    assert heat.by_hour == pytest.approx([2e-5] * 24)
+
+
 def test_ranges_by_key_need_enough_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = frame(rows_by_heat())
     rows["heat"] += np.where(rows["machine"] == "m02", 60.0, 0.0)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,7 +27,8 @@ class RequestStatistics:
     """Requests to a route since the service started, over all processes.
 
     `rejected` are 4xx, `failed` 5xx. `buckets`: cumulative number of requests by upper bound in seconds
-    (None: infinity). `rows`: predictions by the version that was shown.
+    (None: infinity). `rows`: predictions by the version that was shown. `instance`: the service that counted
+    them, which differs from poll to poll where several share an address.
     """
 
     requests: int
@@ -34,6 +36,7 @@ class RequestStatistics:
     failed: int
     buckets: list[tuple[float | None, int]]
     rows: dict[str, int]
+    instance: str = ""
 
 
 class Metrics:
@@ -142,8 +145,9 @@ class Metrics:
                 elif name == f"{PREFIX}predictions_total":
                     rows[labels["version"]] = rows.get(labels["version"], 0) + int(value)
         buckets.sort(key=lambda each: math.inf if each[0] is None else each[0])
+        instance = f"{socket.gethostname()}:{Path(os.environ.get(METRICS_FOLDER, str(os.getpid()))).name}"
         return RequestStatistics(
-            sum(statuses.values()), statuses.get("4", 0), statuses.get("5", 0), buckets, rows
+            sum(statuses.values()), statuses.get("4", 0), statuses.get("5", 0), buckets, rows, instance
         )
 
     def _all_processes(self) -> CollectorRegistry:

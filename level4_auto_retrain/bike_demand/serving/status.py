@@ -109,7 +109,7 @@ class StatusDocument(BaseModel):
     undelivered: list[dict[str, Any]] = Field([], description="alerts that a channel has not accepted")
     drift: dict[str, Any] | None = Field(None, description="the latest input drift test")
     fields: list[str] = Field(list(FIELDS), description="of a request")
-    fallbacks: dict[str, int] = Field({}, description="values replaced in the last day, by field")
+    fallbacks: dict[str, int] = Field({}, description="values replaced since a day before `as_of`, by field")
     last_cycle_at: datetime | None = Field(None, description="end of the last monitoring cycle")
     traffic: RequestStatistics = RequestStatistics(0, 0, 0, [], {})
     workers: list[Worker] = []
@@ -263,7 +263,7 @@ def _responses(status: StatusDocument) -> Iterator[str]:
         yield "No training until the data pass the quality rules again; the last good model stays live."
     if status.fallbacks:
         counts = ", ".join(f"{name} ({count})" for name, count in status.fallbacks.items())
-        yield f"Implausible values replaced with typical ones in the last day: {counts}."
+        yield f"Implausible values replaced with typical ones in rows of the last day and later: {counts}."
     if status.undelivered:
         reason = f"{status.undelivered[0]['channel']}: {status.undelivered[0]['reason']}"
         yield f"Alerts not delivered: {len(status.undelivered)} ({reason})."

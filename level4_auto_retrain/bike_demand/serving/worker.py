@@ -52,13 +52,8 @@ class ServiceWorker:
         self.fallback = Fallback(given.fallback)
         self._logs = JsonLogs()
         self._metrics = Metrics()
-        self.status = StatusReporter(
-            place.database,
-            environment,
-            self._metrics,
-            settings.dashboard,
-            MISSED_HEARTBEATS * max(given.poll_seconds, given.log.flush_seconds) + 1,
-        )
+        timeout = MISSED_HEARTBEATS * max(given.poll_seconds, given.log.flush_seconds) + 1
+        self.status = StatusReporter(place.database, environment, self._metrics, settings.dashboard, timeout)
         self._predictions: PredictionLog[PredictedBatch] | None = None
         if place.database:
             self._predictions = PredictionLog(

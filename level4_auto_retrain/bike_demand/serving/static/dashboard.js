@@ -2,7 +2,7 @@
 
 const DAY = 86400; // seconds
 const $ = id => document.getElementById(id);
-const samples = [], charts = {}, drawn = {}; // drawn: markup or data last drawn, by element id
+const samples = [], polls = {}, charts = {}, drawn = {}; // polls: the traffic at the last poll, by service; drawn: markup or data last drawn, by element id
 let status, range = 90;
 
 // Everything from outside is escaped here; the content security policy forbids inline scripts.
@@ -118,9 +118,9 @@ function drawDrift({ drift }) {
     })));
 }
 
-function drawRequests({ traffic: { rows, requests, rejected, failed, buckets } }) {
+function drawRequests({ traffic: { rows, requests, rejected, failed, buckets, instance } }) {
   if (!requests) return show("requests", html`<p class="soft">No requests since the service started.</p>`);
-  show("requests", html`<p class="note">Since the service started: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
+  show("requests", html`<p class="note">Since the service started on ${instance.split(":")[0]}: ${number(requests)} requests, ${number(rejected)} rejected (4xx),
     ${number(failed)} failed (5xx); p50 ${duration(quantile(.5, buckets))}, p95 ${duration(quantile(.95, buckets))}.</p>`,
   table(["version", "predictions"], Object.entries(rows).map(([version, count]) => [`v${version}`, number(count)])));
 }
@@ -133,10 +133,11 @@ function quantile(share, buckets) {
   return bound === null ? low : low + (bound - low) * (wanted - below) / (count - below);
 }
 
-/** Keeps the difference to the previous poll. After a restart of the service, whose counters began again at 0, there is none. */
+/** Keeps the difference to the previous poll of the same service: a proxy may have several, each with counters of its own.
+ * After a restart of the service, whose counters began again at 0, there is none. */
 function sample({ generated_at, traffic }) {
-  const before = sample.before, at = seconds(generated_at);
-  sample.before = { at, ...traffic };
+  const before = polls[traffic.instance], at = seconds(generated_at);
+  polls[traffic.instance] = { at, ...traffic };
   if (!before || at <= before.at || traffic.requests < before.requests) return;
   const rate = name => (traffic[name] - before[name]) / (at - before.at);
   const buckets = traffic.buckets.map(([bound, count], place) => [bound, count - (before.buckets[place]?.[1] ?? 0)]);
