@@ -1,11 +1,14 @@
 """The integration test of a model finds what does not work, and passes what does."""
 
 import dataclasses
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from bike_demand.core.current import PROBLEM
+from bike_demand.core.current import PROBLEM, Inputs
+from bike_demand.core.errors import UserError
 from bike_demand.release.checks import failures
 from bike_demand.serving.onnx_model import OnnxModel
 from tests.tiny import constant, network
@@ -15,11 +18,11 @@ def test_a_trained_model_passes(handoff: Path) -> None:
     assert failures(handoff) == []
 
 
-def test_a_model_that_cannot_be_loaded_is_the_only_failure(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     folder = constant(tmp_path / "model", 5.0)
     (folder / "model.onnx").write_bytes(network(fill=6.0))
-    (output,) = failures(folder)
-    assert "checksum mismatch" in output
+    with pytest.raises(UserError, match="checksum mismatch"):
+        failures(folder)
 
 
 def test_model_failing_behavioral_test_fails(tmp_path: Path) -> None:
@@ -34,7 +37,20 @@ def test_model_without_inverse_link_fails(tmp_path: Path) -> None:
 
 
 def test_impossible_numbers_are_found(tmp_path: Path) -> None:
-    assert any("90000.0 pieces" in each for each in failures(constant(tmp_path / "model", 90_000.0)))
+    with pytest.raises(UserError, match=r"90000\.0 pieces"):
+        failures(constant(tmp_path / "model", 90_000.0))
+
+
+def test_a_model_that_fails_on_requests_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict = OnnxModel.predict
+
+    def fail_in_service(model: OnnxModel, rows: Sequence[Inputs]) -> list[float]:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("no memory")
+        return predict(model, rows)
+
+    monkeypatch.setattr(OnnxModel, "predict", fail_in_service)
+    assert "the application fails on a request" in failures(constant(tmp_path / "model", 5.0))[0]
 
 
 def test_texts_with_commas_and_quotes_match(handoff: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,6 +253,31 @@ def test_reference_time_uses_feed_and_outcomes(deploy: Deploy, run: Run, project
     assert "Version 2 won its A/B test" in run("ab", "step").out
 
 
+def test_a_test_too_short_for_the_usual_bounds_is_decided_at_the_end_of_its_extension(
+    tested: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BIKE_AB__DAYS", "1")
+    answered("2011-03-03", 20.0, 10.0)
+    assert "Version 2 won its A/B test" in run("ab", "step", "--as-of", "2011-03-03").out
+    assert tested.aliases()[CHAMPION] == 2
+
+
+def test_trace_shows_the_test_in_which_the_prediction_was_made(
+    tested: Tracking, deploy: Deploy, run: Run, project: Path
+) -> None:
+    models = (1, model_with_error(20.0)), (2, model_with_error(10.0))
+    (first,) = log(rows_between("2011-03-02", "2011-03-03")[:1], *models)
+    assert run("ab", "stop", "--reason", "another share", "--as-of", "2011-03-04").status == 0
+    change_params(project, share="0.2")
+    assert "starts" in deploy(2, "2011-03-05")[0]
+    (second,) = log(rows_between("2011-03-06", "2011-03-07")[:1], *models)
+    shares = [
+        json.loads(run("trace", each, "--json").out)["traffic_split"]["share"] for each in (first, second)
+    ]
+    assert shares == [0.5, 0.2]
+    assert tested.aliases()[CHALLENGER] == 2
+
+
 def test_reference_time_without_data_uses_outcomes(tested: Tracking, run: Run) -> None:
     answered("2011-03-05", 20.0, 10.0)
     shutil.rmtree("state/data")

@@ -94,7 +94,7 @@ def train(
     with spinner("Training"):
         from bike_demand.launch import train as run
 
-        made, new = run(as_of, allow_dirty, typer.echo)
+        made, new = run(as_of, allow_dirty, deploy, typer.echo)
     if new:
         typer.echo(f"Run {made.run_id} is registered as version {made.version}. {made.data_summary}")
     else:

@@ -26,12 +26,13 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
 from bike_demand.store import daily_stats, event_log
 from bike_demand.store.connection import normalize_store_uri, require_reachable
-from bike_demand.store.database import open_database
+from bike_demand.store.database import lock, open_database
 from bike_demand.store.deployments import all_deployments
 from bike_demand.store.tables import Signal
 from bike_demand.training import steps
 
 T = TypeVar("T")
+BUSY_SECONDS = 600.0  # how long a flow waits for another deployment
 # Events, which trigger the automations in prefect.yaml.
 EVENT_REGISTERED = "bike-demand.version.registered"
 EVENT_RESOURCE = "bike-demand.version"
@@ -90,16 +91,21 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
 
 
 def _check_stores() -> None:
-    """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
+    """Wait for a running deployment. Raises UnreachableError if a store is down, so that a flow fails early
+    and not between two steps.
+    """
     settings = load_settings()
     require_reachable(normalize_store_uri(settings.tracking.uri))
-    open_database(settings.environments.production.database).close()
+    address = settings.environments.production.database
+    with closing(open_database(address)) as database, lock(database, "deployment", BUSY_SECONDS):
+        pass
 
 
-def _publish_deployment_artifact() -> None:
-    """Store the gates of the newest deployment, and the decision, as an artifact of the run."""
+def _publish_deployment_artifact(version: str) -> None:
+    """Store the gates of the version's newest deployment, and the decision, as an artifact of the run."""
     with closing(open_database(load_settings().environments.production.database)) as database:
-        newest = all_deployments(database)[-1:]
+        found = all_deployments(database)
+    newest = [each for each in found if version in (delivery.LATEST, str(each.version))][-1:]
     for row in newest:
         lines = [
             f"# Version {row.version}: {row.state.value.replace('_', ' ')}",
@@ -158,14 +164,22 @@ def _parse_time(as_of: str) -> datetime | None:
     return datetime.fromisoformat(as_of) if as_of else None
 
 
-@flow(name="train", flow_run_name=_run_name)
-def train(as_of: datetime | None = None, allow_dirty: bool = False) -> steps.Made:
-    """Ingest, validate, train, evaluate, register, and emit an event for a new version.
+def _is_to_deploy(version: int | None, deploy: bool | None) -> bool:
+    """Whether to deploy the version of a training: if that is wanted and not decided yet."""
+    settings = load_settings()
+    wanted = settings.deploy.automatic if deploy is None else deploy
+    return wanted and delivery.earlier_decision(settings, str(version), print) is None
 
-    A version trained within another flow is deployed by that flow, any other by an automation.
+
+@flow(name="train", flow_run_name=_run_name)
+def train(as_of: datetime | None = None, allow_dirty: bool = False, deploy: bool | None = None) -> steps.Made:
+    """Ingest, validate, train, evaluate, register, and emit an event for a version that is not deployed yet.
+
+    `deploy`: whether to deploy it; by default as in params.yaml. A version trained within another flow is
+    deployed by that flow, any other by an automation.
     """
     made, new = steps.run(as_of, allow_dirty, _with_retries(ingest), validate, build, log_and_register)
-    if new:
+    if _is_to_deploy(made.version, deploy):
         by = "automation" if flow_run.parent_flow_run_id is None else "parent-flow"
         resource = {"prefect.resource.id": EVENT_RESOURCE, "bike-demand.deployed-by": by}
         emit_event(
@@ -184,7 +198,7 @@ def deploy(version: str, as_of: str = "") -> None:
     try:
         delivery.deploy(load_settings(), version, _parse_time(as_of), print, run=run_as_task)
     finally:
-        _publish_deployment_artifact()
+        _publish_deployment_artifact(version)
 
 
 @flow(name="monitoring-cycle", flow_run_name=_run_name, log_prints=True)

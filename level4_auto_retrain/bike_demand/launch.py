@@ -27,11 +27,12 @@ LOOP_DEPLOYMENT = "monitoring-cycle/loop"
 
 
 def train(
-    as_of: datetime | None, allow_dirty: bool, report: Callable[[str], None]
+    as_of: datetime | None, allow_dirty: bool, deploy: bool | None, report: Callable[[str], None]
 ) -> "tuple[TrainingResult, bool]":
     """Ingest, validate, train, evaluate, register. Returns the result, and whether it is new.
 
-    `report` receives a line that says where it runs. Raises UserError.
+    `deploy`: whether a Prefect server is to deploy it; None: as in params.yaml. `report` receives a line that
+    says where it runs. Raises UserError.
     """
     server = find_server(load_settings().flow)
     if server is None:
@@ -48,7 +49,7 @@ def train(
     with environment_with({API_VARIABLE: server}):
         from bike_demand import flows
 
-        return flows.train(as_of, allow_dirty)
+        return flows.train(as_of, allow_dirty, deploy)
 
 
 def deploy_after_training(
@@ -60,20 +61,16 @@ def deploy_after_training(
     """
     from bike_demand.release import deploy as delivery
     from bike_demand.release.decision import page_of
-    from bike_demand.store.deployments import open_deployments
 
-    with open_deployments(settings, as_of, report, locked=False) as deployments:
-        found = delivery.find(deployments.tracking, wanted)
-        row = deployments.find(found)
-        standing = row and delivery.reason_to_skip(deployments, row, delivery.LATEST)
-    if standing:
-        report(f"Version {found.number} {standing}.")
+    standing = delivery.earlier_decision(settings, wanted, report)
+    if standing is not None:
+        report(f"Version {wanted} {standing}.")
     elif server_deploys_new_versions(settings.flow):
         report("The deployment runs on the Prefect server.")
     else:
         report("No Prefect server deploys new versions; deploying in this process.")
         delivery.deploy(settings, wanted, as_of, report)
-        report(f"All evidence is on one page: {page_of(found.number)}")
+        report(f"All evidence is on one page: {page_of(int(wanted))}")
 
 
 def server_deploys_new_versions(settings: Flow) -> bool:

@@ -8,14 +8,17 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from filelock import FileLock
 
 from bike_demand.core.settings import load_settings
 from bike_demand.release.gates import GATES
@@ -62,10 +65,10 @@ def _answers(address: str) -> bool:
         return False
 
 
-def train(folder: Path, api: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def train(folder: Path, api: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if name not in COPY_ENVIRONMENT}
     return subprocess.run(
-        [sys.executable, "-m", "bike_demand", "train"],
+        [sys.executable, "-m", "bike_demand", "train", *options],
         cwd=folder,
         env=env | {"PREFECT_API_URL": api} | environment,
         capture_output=True,
@@ -133,6 +136,9 @@ def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: st
 @pytest.mark.timeout(600)
 def test_each_gate_and_what_follows_are_tasks_of_a_deployment(copy: Path, api: str) -> None:
     assert train(copy, api).returncode == 0
+    another = FileLock(copy / "state" / ".production.db.deployment", thread_local=False)
+    another.acquire()
+    threading.Timer(15, partial(another.release, force=True)).start()
     done = deploy(copy, api)
     assert done.returncode == 0, done.stderr
     tasks = task_runs(api)
@@ -145,6 +151,7 @@ def test_each_gate_and_what_follows_are_tasks_of_a_deployment(copy: Path, api: s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_new_version_starts_its_deployment_on_the_server(copy: Path, api: str) -> None:
     change_params(copy, automatic="true")
     commit(copy)
@@ -157,8 +164,10 @@ def test_a_new_version_starts_its_deployment_on_the_server(copy: Path, api: str)
         subprocess.run(
             [sys.executable, "-m", "prefect", *command], cwd=copy, env=env, check=True, capture_output=True
         )
-    done = train(copy, api)
+    assert train(copy, api, "--no-deploy").stdout.splitlines()[-1].startswith("Deploy it with: ")
+    done = train(copy, api)  # trains nothing new, but nobody deployed that version
     assert (done.returncode, done.stderr) == (0, "")
+    assert "nothing to do" in done.stdout
     assert done.stdout.splitlines()[-1] == "The deployment runs on the Prefect server."
     until = time.monotonic() + PATIENCE_SECONDS
     by_automation = {"deployments": {"name": {"any_": ["automatic"]}}}  # other tests run the flow without one

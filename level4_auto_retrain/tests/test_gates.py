@@ -3,8 +3,9 @@
 import hashlib
 import json
 import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +20,7 @@ import pytest
 from onnx import helper
 
 from bike_demand.__main__ import main
-from bike_demand.core.current import TIME
+from bike_demand.core.current import TIME, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.frames import time_range
@@ -34,7 +35,7 @@ from bike_demand.release.rollback import roll_back_champion
 from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import make_key
 from bike_demand.serving.live_models import ModelHolder
-from bike_demand.serving.onnx_model import load_model
+from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import Deployment, State
@@ -314,6 +315,22 @@ def test_a_version_that_the_service_does_not_take_is_stopped(
         output = failure_message("test-environment", running)
     assert output.startswith("the test environment does not serve the version: http://127.0.0.1:")
     assert output.endswith(": it serves version 1")
+
+
+def test_a_version_whose_service_fails_on_requests_is_stopped(
+    case: GateContext, handoffs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict = OnnxModel.predict
+
+    def fail_in_service(model: OnnxModel, rows: Sequence[Inputs]) -> list[float]:
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("no memory")
+        return predict(model, rows)
+
+    monkeypatch.setattr(OnnxModel, "predict", fail_in_service)
+    with answering(case, handoffs[0], "2") as running:
+        output = failure_message("test-environment", running)
+    assert output.startswith("the test environment does not serve the version: ")
 
 
 def test_gate_bypasses_network_proxy(

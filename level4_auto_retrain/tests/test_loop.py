@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from sqlalchemy import update
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import Row
@@ -37,7 +38,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import all_deployments, history
 from bike_demand.store.event_log import BEGUN, DONE, FAILED
-from bike_demand.store.tables import Signal, SignalKind, State, Training
+from bike_demand.store.tables import LoggedPrediction, Signal, SignalKind, State, Training
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from bike_demand.training import steps
@@ -494,6 +495,8 @@ def test_good_out_of_band_model_is_reported_watched_and_stays(database: Database
     assert tracking.aliases() == {"champion": 2, "previous": 1}
     assert live_history(database) == [1, 2]
     log_constant(2, 51.0, "2011-03-01", "2011-03-02")
+    with database.writing() as session:  # the mean of integers
+        session.execute(update(LoggedPrediction).values(replaced={"grade": 1.73}))
     assert "Watching version 2 until" in run_cycle(run, "2011-03-02")
     over = datetime(2011, 3, 1) + timedelta(days=load_settings().ab.watch_days)
     for day in range(2 + load_settings().ab.watch_days):  # too few rows can be compared to end it earlier

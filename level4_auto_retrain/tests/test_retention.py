@@ -12,7 +12,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.store import outcomes, retention
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.tables import DailyStats, LoggedPrediction, Outcome
+from bike_demand.store.tables import DailyStats, LoggedPrediction, Outcome, Worker
 from tests.conftest import Run
 
 NOW = datetime(2012, 12, 31, 15)
@@ -70,7 +70,11 @@ def kept(database: Database) -> tuple[int, datetime, int, datetime]:
 
 def test_expired_rows_are_deleted_in_batches(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 30)
+    with database.writing() as session:
+        for name, seen in (("old", datetime(2013, 1, 1, tzinfo=UTC)), ("new", datetime.now(UTC))):
+            session.add(Worker(name, "production", 1, "", None, seen))
     assert retention.delete_old(database, load_settings(), NOW) == OLD
+    assert [each.id for each in database.all(select(Worker))] == ["new"]
     assert kept(database) == (DAYS - OLD, FIRST_KEPT, DAYS - OLD, FIRST_KEPT)
     assert retention.delete_old(database, load_settings(), NOW) == 0
     assert len(database.all(select(DailyStats))) == DAYS

@@ -16,7 +16,6 @@ import uvicorn
 
 from bike_demand.batch import predict_file
 from bike_demand.core.current import INPUT_COLUMNS, MAX_PREDICTION, MIN_PREDICTION, PROBLEM
-from bike_demand.core.errors import UserError
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
@@ -27,13 +26,16 @@ Ask = Callable[..., tuple[int, Any]]
 
 
 def failures(folder: Path) -> list[str]:
-    """The checks that a hand-off's model fails, one sentence each; empty if it may go live."""
+    """What the first check finds that a hand-off's model fails, in sentences; empty if it may go live.
+
+    Raises UserError if the model cannot be loaded.
+    """
+    model = load_model(folder, "candidate")
     try:
-        model = load_model(folder, "candidate")
-    except UserError as error:
-        return [str(error)]
-    with _served(model) as ask:
-        return [message for check in CHECKS for message in check(ask, model)]
+        with _served(model) as ask:
+            return next(filter(None, (list(check(ask, model)) for check in CHECKS)), [])
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return [f"the application fails on a request: {error}"]
 
 
 def is_ready(ask: Ask, model: OnnxModel) -> Iterator[str]:

@@ -142,10 +142,9 @@ def summary_lines(proposal: Proposal) -> list[str]:
 def _integration_failures(tracking: Tracking, candidate: Version) -> list[str]:
     with TemporaryDirectory() as scratch:
         try:
-            folder = tracking.fetch(candidate.run_id, HANDOFF_ARTIFACT, Path(scratch))
+            return failures(tracking.fetch(candidate.run_id, HANDOFF_ARTIFACT, Path(scratch)))
         except UserError as error:
             return [str(error)]
-        return failures(folder)
 
 
 def _comparison_objections(comparison: Comparison, settings: Release) -> list[str]:

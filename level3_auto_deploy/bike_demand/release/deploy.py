@@ -117,6 +117,13 @@ def find(tracking: Tracking, wanted: str) -> Version:
     return tracking.version(int(wanted))
 
 
+def earlier_decision(settings: Settings, wanted: str, report: Emit) -> str | None:
+    """The version's current state or earlier decision, if it is not to be deployed after a training."""
+    with open_deployments(settings, None, report, locked=False) as deployments:
+        row = deployments.find(find(deployments.tracking, wanted))
+        return None if row is None else reason_to_skip(deployments, row, LATEST)
+
+
 def reason_to_skip(deployments: Deployments, row: Deployment, wanted: str) -> str | None:
     """Why there is nothing to do: the version's current state or earlier decision; None: deploy it."""
     unchanged = "nothing was changed"

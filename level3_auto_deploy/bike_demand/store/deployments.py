@@ -61,12 +61,7 @@ class Deployments:
     """The deployments of production. `report` receives a line for each out-of-band change."""
 
     def __init__(
-        self,
-        settings: Settings,
-        tracking: Tracking,
-        database: Database,
-        as_of: datetime | None,
-        report: Emit,
+        self, settings: Settings, tracking: Tracking, database: Database, as_of: datetime | None, report: Emit
     ) -> None:
         self.settings, self.tracking, self.database, self.as_of = settings, tracking, database, as_of
         self.completed: list[Transition] = []  # the interrupted transitions that `reconcile` completed

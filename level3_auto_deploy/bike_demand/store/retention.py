@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, delete, func, select, tuple_
 
 from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database
-from bike_demand.store.tables import LoggedPrediction, Outcome
+from bike_demand.store.tables import LoggedPrediction, Outcome, Worker
 
 BATCH = 2000  # rows per transaction, so that services that write meanwhile hardly wait
 
@@ -25,6 +25,8 @@ def delete_old(database: Database, settings: Settings, now: datetime) -> int:
     is_old = LoggedPrediction.made_at < lately
     deleted = _delete(database, LoggedPrediction, limit, is_old, LoggedPrediction.id)
     _delete(database, Outcome, limit, Outcome.received_at < lately, Outcome.event_time, Outcome.key)
+    with database.writing() as session:  # a killed worker leaves its row
+        session.execute(delete(Worker).where(Worker.seen_at < lately))
     return deleted
 
 
@@ -45,8 +47,7 @@ def _limit(database: Database, settings: Settings, now: datetime) -> datetime | 
 
     Counted back from the newest row if `now` is later, so that a wrong clock deletes nothing extra.
     """
-    with database.reading() as session:
-        newest = session.scalar(select(func.max(LoggedPrediction.event_time)))
+    newest = database.one(select(func.max(LoggedPrediction.event_time)))
     if newest is None:
         return None
     day = min(newest, now).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -87,11 +87,7 @@ def release(
 
 
 def check(
-    settings: Settings,
-    wanted: str,
-    as_of: datetime | None,
-    report: Emit,
-    gates: Sequence[Gate] | None = None,
+    settings: Settings, wanted: str, as_of: datetime | None, report: Emit, gates: Sequence[Gate] | None = None
 ) -> None:
     """Run and report all gates, and store nothing. Raises UserError if one refuses the version.
 
@@ -123,6 +119,13 @@ def find(tracking: Tracking, wanted: str) -> Version:
     if not wanted.isdecimal():
         raise UserError(f"{wanted!r}: not a version; give its number, {LATEST} or {CHAMPION}")
     return tracking.version(int(wanted))
+
+
+def earlier_decision(settings: Settings, wanted: str, report: Emit) -> str | None:
+    """The version's current state or earlier decision, if it is not to be deployed after a training."""
+    with open_deployments(settings, None, report, locked=False) as deployments:
+        row = deployments.find(find(deployments.tracking, wanted))
+        return None if row is None else reason_to_skip(deployments, row, LATEST)
 
 
 def last_decision(deployments: Deployments, version: Version) -> Deployment | None:

@@ -20,7 +20,7 @@ from bike_demand.store.database import Database, database_exists
 from bike_demand.store.deployments import Deployments, Emit, history, note, open_deployments
 from bike_demand.store.queries import find_label, find_prediction
 from bike_demand.store.tables import Deployment, LoggedPrediction
-from bike_demand.store.tracking import Run, Tracking
+from bike_demand.store.tracking import Dataset, Run, Tracking
 from bike_demand.training import pipeline
 from bike_demand.training.record import COMMIT, PYTHON, UNCOMMITTED
 
@@ -81,9 +81,9 @@ def trace(deployments: Deployments, prediction_id: str) -> Trace:
     }
 
 
-def _facts(row: LoggedPrediction | Deployment, *names: str) -> Facts:
-    """These columns of a row, as JSON values."""
-    return {name: to_jsonable_python(getattr(row, name)) for name in names}
+def _facts(source: LoggedPrediction | Deployment | Dataset, *names: str) -> Facts:
+    """These fields, as JSON values."""
+    return {name: to_jsonable_python(getattr(source, name)) for name in names}
 
 
 def _model_code_and_data(tracking: Tracking, logged: LoggedPrediction) -> Trace:
@@ -107,12 +107,7 @@ def _model_code_and_data(tracking: Tracking, logged: LoggedPrediction) -> Trace:
         },
         "data": None
         if run.dataset is None
-        else {
-            "version": run.dataset.digest,
-            "rows": run.dataset.rows,
-            "first": run.dataset.first,
-            "last": run.dataset.last,
-        },
+        else {"version": run.dataset.digest} | _facts(run.dataset, "rows", "first", "last"),
     }
 
 

@@ -65,18 +65,13 @@ def read_days(database: Database, since: date, until: date, version: int | None 
 
 def last_day(database: Database) -> date | None:
     """The newest stored day; None if there is none yet."""
-    with database.reading() as connection:
-        newest: date | None = connection.scalar(select(func.max(DailyStats.day)))
-    return newest
+    return database.one(select(func.max(DailyStats.day)))
 
 
 def first_time(database: Database) -> datetime | None:
     """The earliest predicted event time; None if there is none."""
-    with database.reading() as connection:
-        moment: datetime | None = connection.scalar(
-            select(func.min(LoggedPrediction.event_time)).where(LoggedPrediction.event_time >= MIN_TIME)
-        )
-    return moment
+    earliest = select(func.min(LoggedPrediction.event_time))
+    return database.one(earliest.where(LoggedPrediction.event_time >= MIN_TIME))
 
 
 def logged_predictions(database: Database, since: datetime, until: datetime) -> list[PredictionRecord]:

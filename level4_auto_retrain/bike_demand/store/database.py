@@ -68,6 +68,11 @@ class Database:
         with self.reading() as session:
             return list(session.scalars(rows))
 
+    def one(self, value: Select[tuple[T]]) -> T | None:
+        """The value that a select statement finds, read in a transaction of its own."""
+        with self.reading() as session:
+            return session.scalar(value)
+
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()

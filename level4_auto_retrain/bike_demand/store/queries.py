@@ -108,16 +108,9 @@ def first_served_since(database: Database, version: int, other: int | None) -> d
 
     Without `other`, the first event time of all.
     """
-    mine = select(func.min(predictions.event_time)).where(predictions.version == version)
-    with database.reading() as connection:
-        if other is not None:
-            last = connection.scalar(
-                select(func.max(predictions.made_at)).where(predictions.version == other)
-            )
-            if last is not None:
-                mine = mine.where(predictions.made_at > last)
-        found: datetime | None = connection.scalar(mine)
-        return found
+    last = database.one(select(func.max(predictions.made_at)).where(predictions.version == other))
+    later = select(func.min(predictions.event_time)).where(predictions.version == version)
+    return database.one(later if last is None else later.where(predictions.made_at > last))
 
 
 def count_missing_outcomes(database: Database, since: datetime, until: datetime) -> int:
@@ -133,8 +126,7 @@ def count_missing_outcomes(database: Database, since: datetime, until: datetime)
         .distinct()
         .subquery()
     )
-    with database.reading() as connection:
-        return int(connection.scalar(select(func.count()).select_from(rows)) or 0)
+    return database.one(select(func.count()).select_from(rows)) or 0
 
 
 def workers(database: Database, seen_within: float) -> list[Worker]:

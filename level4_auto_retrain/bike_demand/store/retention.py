@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, select, tuple_
 from bike_demand.core.settings import Settings
 from bike_demand.store.daily_stats import last_day
 from bike_demand.store.database import Database
-from bike_demand.store.tables import LoggedPrediction, Outcome
+from bike_demand.store.tables import LoggedPrediction, Outcome, Worker
 
 BATCH = 2000  # rows per transaction, so that services that write meanwhile hardly wait
 
@@ -26,6 +26,8 @@ def delete_old(database: Database, settings: Settings, now: datetime) -> int:
     is_old = LoggedPrediction.made_at < lately
     deleted = _delete(database, LoggedPrediction, limit, is_old, LoggedPrediction.id)
     _delete(database, Outcome, limit, Outcome.received_at < lately, Outcome.event_time, Outcome.key)
+    with database.writing() as session:  # a killed worker leaves its row
+        session.execute(delete(Worker).where(Worker.seen_at < lately))
     return deleted
 
 
@@ -46,8 +48,7 @@ def _limit(database: Database, settings: Settings, now: datetime) -> datetime | 
 
     Counted back from the newest row if `now` is later, so that a wrong clock deletes nothing extra.
     """
-    with database.reading() as session:
-        newest = session.scalar(select(func.max(LoggedPrediction.event_time)))
+    newest = database.one(select(func.max(LoggedPrediction.event_time)))
     counted = last_day(database)  # this day will be counted again
     if newest is None or counted is None:
         return None

@@ -78,7 +78,7 @@ def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> 
     evidence = run(f"watch version {comparison.version}", lambda: collect(deployments, comparison))
     watch = evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
-        report(f"Watching version {comparison.version} until {_end(evidence)}: {evidence.reason}.")
+        report(f"Watching version {comparison.version} until {comparison.end:%Y-%m-%d}: {evidence.reason}.")
         return True
     if evidence.verdict == "roll back":
         reason = f"{WATCH_ROLLBACK}: {evidence.reason}"
@@ -99,7 +99,7 @@ def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> b
     evidence = run(f"A/B test of version {comparison.version}", lambda: collect(deployments, comparison))
     name, ab = f"Version {comparison.version}", evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
-        until = f"until {_end(evidence)}, or up to twice as long with too few outcomes"
+        until = f"until {comparison.end:%Y-%m-%d}, or up to twice as long with too few outcomes"
         report(f"Testing {name.lower()} against version {comparison.against} {until}: {evidence.reason}.")
         return True
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
@@ -133,10 +133,6 @@ def _start(settings: Settings, number: int, as_of: datetime | None, report: Emit
         raise
     except UserError as error:
         report(f"Queued version {number} failed its gates: {error}")
-
-
-def _end(evidence: Evidence) -> str:
-    return f"{evidence.comparison.end:%Y-%m-%d}"
 
 
 def status(settings: Settings, as_of: datetime | None, report: Emit) -> None:

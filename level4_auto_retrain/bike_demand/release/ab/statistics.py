@@ -88,18 +88,9 @@ def sample_ratio(shown: int, units: int, share: float) -> float:
 def by_day(day: npt.NDArray[np.integer], challenger: Floats, champion: Floats) -> Days:
     """Sum rows by day. `day` holds ordinals, ascending; losses are not negative; each of shape [rows]."""
     _, index = np.unique(day, return_inverse=True)
-
-    def total(values: Floats) -> Floats:
-        return np.bincount(index, values).astype(np.float64)
-
-    return Days(
-        total(np.ones(len(index))),
-        total(challenger),
-        total(champion),
-        total(challenger**2),
-        total(champion**2),
-        total(challenger * champion),
-    )
+    one = np.ones(len(index))
+    columns = (one, challenger, champion, challenger**2, champion**2, challenger * champion)
+    return Days(*(np.bincount(index, each).astype(np.float64) for each in columns))
 
 
 def by_group(
