@@ -262,7 +262,8 @@ def test_allow_dirty_trains_outside_git(copy: Path, run: Run, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "variable", ["BIKE_DEPLOY__MIN_ROWS", "BIKE_TRAINING__HALF_LIFE_DAYS", "bike_quality", "BIKE_PROBLEM"]
+    "variable",
+    ["BIKE_DEPLOY__MIN_ROWS", "BIKE_TRAINING__HALF_LIFE_DAYS", "BIKE_QUALITY".lower(), "BIKE_PROBLEM"],
 )
 @pytest.mark.usefixtures("in_trained")
 def test_variable_that_overrides_a_parameter_of_a_stage_is_refused(
@@ -271,7 +272,7 @@ def test_variable_that_overrides_a_parameter_of_a_stage_is_refused(
     monkeypatch.setenv("BIKE_SERVING__PORT", "8001")
     monkeypatch.setenv("BIKE_CLOCK", "")
     require_params_from_file()
-    monkeypatch.setenv(variable, '{"stale": "off"}' if variable == "bike_quality" else "5")
+    monkeypatch.setenv(variable, '{"stale": "off"}' if variable.islower() else "5")
     assert f"{variable} is set, but trainings read params.yaml only" in run("train").err
 
 
