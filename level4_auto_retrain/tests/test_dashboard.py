@@ -413,6 +413,7 @@ LAYOUT = """() => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
 def test_layout_and_contrast_in_all_sizes_and_color_schemes(
     tmp_path: Path, address: str, empty_database: Path, live: LiveModels
