@@ -245,6 +245,7 @@ def test_allow_dirty_trains_outside_git(copy: Path, run: Run, monkeypatch: pytes
     assert json.loads(dvc("status", "--json")) == {}
     git(copy, "init", "--quiet")
     commit(copy)
+    assert "registered as version 2" in run("train").out  # the first one can never be reproduced
     assert "nothing to do" in run("train").out
     assert json.loads(dvc("metrics", "diff", "--json", "HEAD")) == {}
 

@@ -249,7 +249,8 @@ deployed(2, gates)
 """
 
 
-@pytest.mark.parametrize("at", [pytest.param(0, marks=pytest.mark.slow), 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [0, 3])
 def test_a_deployment_that_was_killed_goes_on_where_it_was(live: Tracking, at: int) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLED.format(at=at)], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False

@@ -144,6 +144,7 @@ def test_two_orders_at_the_same_second_differ_by_their_customer(shop: Path) -> N
     assert len(ingested_rows(shop)) == len(ROWS) + 1
 
 
+@pytest.mark.slow
 def test_unseen_category_is_predicted(shop: Path) -> None:
     assert command(shop, "ingest").returncode == 0
     done = python(shop, "-c", PREDICT)

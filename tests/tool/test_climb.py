@@ -65,7 +65,7 @@ def climbed(number: int, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "number", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow), 3]
+    "number", [0, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 2, 3))]
 )
 def test_ten_changes_are_there_after_a_climb_and_so_is_the_next_level(number: int, tmp_path: Path) -> None:
     project = climbed(number, tmp_path / "project")
@@ -298,13 +298,13 @@ def from_github_template(project: Path, there: Path) -> None:
 @pytest.mark.parametrize(
     ("way", "climbed_before"),
     [
-        (zipped, False),
-        (zipped, True),
+        pytest.param(zipped, False, marks=pytest.mark.slow),
+        pytest.param(zipped, True, marks=pytest.mark.slow),
         (shallow, False),
-        (shallow_with_template, True),
+        pytest.param(shallow_with_template, True, marks=pytest.mark.slow),
         (clone, False),
         (fork, True),
-        (from_github_template, False),
+        pytest.param(from_github_template, False, marks=pytest.mark.slow),
     ],
 )
 def test_however_a_project_got_there_what_climb_says_makes_it_climb(
@@ -479,6 +479,7 @@ def test_killed_in_the_merge_main_is_untouched_and_git_gives_it_back(tmp_path: P
     assert unmerged(project) == CONFLICTS[2]
 
 
+@pytest.mark.slow
 def test_a_climb_that_was_squashed_is_recognised_and_can_be_recorded_in_git(tmp_path: Path) -> None:
     project = made(1, tmp_path / "project", PACKAGE)
     climb(project, QUIET)

@@ -249,6 +249,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(chromium() is None, reason="needs Chromium on the PATH")
 def test_in_a_browser_it_needs_no_network_fits_filters_and_opens_what_is_linked(page: Path) -> None:
     requested: list[str] = []

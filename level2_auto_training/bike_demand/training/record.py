@@ -42,14 +42,17 @@ class TrainingResult:
         return f"It was trained on {self.rows:,} rows."
 
 
-def find_logged_run(tracking: Tracking) -> TrainingResult | None:
+def find_logged_run(tracking: Tracking, *, committed: bool = False) -> TrainingResult | None:
     """The record of the run in state/run; None if the store does not have it.
 
     A run or version deleted in the store counts as new. Because the store is queried, a kill before the
-    registration only means that the next call registers the version.
+    registration only means that the next call registers the version. With `committed`, runs of uncommitted
+    code do not count, so that the version can be traced to a commit.
     """
     versions = {version.run_id: version.number for version in tracking.versions()}
     for run in tracking.runs_with_tag(RUN_DIGEST_TAG, run_digest()):
+        if committed and run.tags[UNCOMMITTED] == "true":
+            continue
         if run.id in versions:
             rows = 0 if run.dataset is None else run.dataset.rows
             return TrainingResult(

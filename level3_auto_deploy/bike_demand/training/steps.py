@@ -52,7 +52,7 @@ def log_and_register(revision: Revision | None) -> Made:
     """
     settings = load_settings()
     tracking = Tracking(settings)
-    made = known = find_logged_run(tracking)
+    made = known = find_logged_run(tracking, committed=revision is not None and not revision.patch)
     if made is None:
         pipeline.push_data()
         made = record(tracking, settings, revision, inputs.read_request())
