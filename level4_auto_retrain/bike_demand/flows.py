@@ -5,7 +5,7 @@ The only module that imports Prefect; `launch` decides whether it is needed.
 
 import json
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ from bike_demand.store.tables import Signal
 from bike_demand.training import steps
 
 T = TypeVar("T")
-BUSY_SECONDS = 600.0  # how long a flow waits for another deployment
+BUSY_SECONDS = 600.0  # how long a deployment waits for another one
 # Events, which trigger the automations in prefect.yaml.
 EVENT_REGISTERED = "bike-demand.version.registered"
 EVENT_RESOURCE = "bike-demand.version"
@@ -90,14 +90,18 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
     return result
 
 
-def _check_stores() -> None:
-    """Wait for a running deployment. Raises UnreachableError if a store is down, so that a flow fails early
-    and not between two steps.
+def _check_stores(wait: bool = False) -> None:
+    """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps.
+
+    `wait`: also wait for a running deployment. Raises UserError if it takes too long.
     """
     settings = load_settings()
     require_reachable(normalize_store_uri(settings.tracking.uri))
     address = settings.environments.production.database
-    with closing(open_database(address)) as database, lock(database, "deployment", BUSY_SECONDS):
+    with (
+        closing(open_database(address)) as database,
+        lock(database, "deployment", BUSY_SECONDS) if wait else nullcontext(),
+    ):
         pass
 
 
@@ -194,7 +198,7 @@ def deploy(version: str, as_of: str = "") -> None:
 
     `as_of` is text, because automations can only pass text.
     """
-    run_as_task("connect", _check_stores)
+    run_as_task("connect", lambda: _check_stores(wait=True))
     try:
         delivery.deploy(load_settings(), version, _parse_time(as_of), print, run=run_as_task)
     finally:

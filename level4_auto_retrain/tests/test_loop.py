@@ -42,6 +42,7 @@ from bike_demand.store.tables import LoggedPrediction, Signal, SignalKind, State
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from bike_demand.training import steps
+from bike_demand.training.inputs import lock_data
 from tests.conftest import Run, project_in
 from tests.feedmaker import HEADER, MONTHS, month_lines, write_feed
 from tests.ingested import rows_of
@@ -191,6 +192,13 @@ def test_ingestion_of_a_cycle_waits_for_a_training(run: Run, monkeypatch: pytest
     threading.Thread(target=train).start()
     assert began.wait(10)
     run_cycle(run, BEGAN)
+    assert order == ["trained", "ingested"]
+    monkeypatch.setattr(cycle, "DATA_SECONDS", 0.1)
+    with FileLock("state/train.lock"):
+        assert "warning: nothing was ingested: another training" in run_cycle(run, BEGAN)
+        assert "another training" in run("retrain", "--reason", "prices", "--as-of", BEGAN).refusal()
+        with pytest.raises(UnreachableError):  # so that a training of the loop stays open
+            lock_data()
     assert order == ["trained", "ingested"]
 
 
@@ -430,6 +438,22 @@ def test_bad_data_suspend_training(
     assert [(each["rule"], each["must_detect"][0]) for each in regression_cases] == [
         ("units", ["2011-03-02T00:00:00", "m00"])
     ] * 2
+
+
+@pytest.mark.slow
+def test_wider_rule_ends_incident_and_withdraws_its_case(
+    live_project: Path, database: Database, run: Run
+) -> None:
+    feed = live_project / "feed" / "2011-03.csv"
+    bad = fahrenheit(feed.read_text(encoding="utf-8"), "2011-03-02", "2011-03-04")
+    feed.write_text(bad, encoding="utf-8", newline="\n")
+    run_cycle(run, "2011-03-03")
+    assert len(event_log.regression_cases(database)) == 2
+    assert "still open" in run("incidents", "--withdraw", "1").refusal()
+    change_params(live_project, level="off\n  units: off\n  ranges: off")
+    run_cycle(run, "2011-03-03")
+    assert [each.ended_at for each in event_log.incidents(database)] == [datetime(2011, 3, 3)] * 2
+    assert event_log.regression_cases(database) == []
 
 
 def fahrenheit(text: str, first: str, end: str) -> str:
@@ -697,12 +721,17 @@ def test_old_deployment_is_trained_again_if_the_loop_never_trained(
     assert states(database) == [(DONE, 2)]
 
 
-def test_refusal_that_is_found_again_is_one_failure(project: Path) -> None:
+def test_trainings_that_count_as_failures_in_a_row(project: Path) -> None:
     assert project
     at = datetime(2011, 3, 1)
     refused = Training(None, "No model is live.", at, FAILED, 1)
-    again = [replace(refused, detail={retraining.NO_TRAINING: True}) for _ in range(3)]
-    assert retraining.pause_reason(load_settings(), [refused, *again], at) is None
+    again = replace(refused, detail={retraining.NO_TRAINING: True})
+    by_person = replace(again, state=DONE, detail=again.detail | {retraining.MANUAL: True})
+    reason = partial(retraining.pause_reason, load_settings(), now=at)
+    assert reason([refused, *[again] * 3]) is None
+    assert reason([refused] * 3) is not None
+    assert reason([*[refused] * 3, by_person]) is None
+    assert reason([*[refused] * 3, again], went_live={1}) is None
 
 
 # ---- kills
@@ -848,7 +877,8 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
     assert states(database) == [(BEGUN, None)]
     monkeypatch.setattr(steps, "run", register_stub)
     (raised,) = event_log.open_signals(database)
-    cycle.respond_to_signal(load_settings(), raised.id, datetime(2011, 3, 1), print)
+    done = cycle.respond_to_signal(load_settings(), raised.id, datetime(2011, 3, 1), print)
+    assert done == result_text(2, "in its A/B test")
     assert states(database) == [(DONE, 2)]
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from bike_demand.core.settings import load_settings
 from bike_demand.store import event_log
-from bike_demand.store.database import open_database
+from bike_demand.store.database import lock, open_database
 from bike_demand.store.event_log import DONE
 from bike_demand.store.tracking import Tracking
 from tests.conftest import ENVIRONMENT, ROOT
@@ -36,7 +36,9 @@ def test_signal_starts_its_response_even_after_kill_9_of_the_server(copy: Path, 
         prefect(copy, server.api, "work-pool", "create", "--type", "process", "training")
         prefect(copy, server.api, "--no-prompt", "deploy", "--all")
         # Nothing is live: that is what it sees, in a flow that is started by hand instead of by its schedule.
-        done = python(copy, server.api, "-c", RUN_MONITORING_CYCLE)
+        address = f"sqlite:///{copy / 'state' / 'production.db'}"
+        with closing(open_database(address)) as database, lock(database, "deployment"):  # it does not wait
+            done = python(copy, server.api, "-c", RUN_MONITORING_CYCLE)
         assert done.returncode == 0, done.stderr
         (made,) = runs(server.api, "respond", 1)
         assert made["parameters"] == {"signal": "1", "description": "no-model, production", "as_of": ""}
@@ -51,7 +53,7 @@ def test_signal_starts_its_response_even_after_kill_9_of_the_server(copy: Path, 
         assert len(runs(server.api, "respond", 1)) == 1
     with contextlib.chdir(copy):
         assert Tracking(load_settings()).aliases() == {"trained": 1, "candidate": 1, "champion": 1}
-    with closing(open_database(f"sqlite:///{copy / 'state' / 'production.db'}")) as database:
+    with closing(open_database(address)) as database:
         assert [(each.state, each.version) for each in event_log.trainings(database)] == [(DONE, 1)]
         assert [each.title for each in event_log.alerts(database)] == ["No model is live in production"]
         assert event_log.open_signals(database) == []

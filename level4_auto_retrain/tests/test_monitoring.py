@@ -232,6 +232,17 @@ def test_a_look_at_the_past_changes_no_later_statistics(database: Database, run:
     before = stored()
     assert run("monitor", "--as-of", "2011-03-08T12:00:00").status == 0
     assert stored() == before
+    now = datetime(2011, 3, 10)  # after a look at the future
+    evaluate_signals(load_settings(), Tracking(load_settings()), database, None, now)
+    assert expected_ranges.read_ranges(database)["heat"].as_of == now
+
+
+def test_version_that_predicted_nothing_has_no_statistics(database: Database) -> None:
+    (row,) = between("2011-03-01", "2011-03-02")[:1]
+    made = daily_stats.PredictionRecord(row, 1.0, 1, None, 2)
+    daily_stats.store_days(database, [made], {}, {})
+    day = row.begins.date()
+    assert daily_stats.read_days(database, day, day + timedelta(days=1), 2) == []
 
 
 def test_missed_days_are_recounted(database: Database) -> None:

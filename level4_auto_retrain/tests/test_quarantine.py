@@ -222,7 +222,11 @@ def test_regression_case_must_be_detected(change: Change, rule: str, weaker: dic
 def test_sparse_rows_make_a_regression_case() -> None:
     rows = [row for row in corrupt(ROWS, "2011-03-01", "2011-04-01", no_moisture) if row.machine == "m08"]
     (found,) = check_ingested(frame(rows), LABELS, RULES)
-    assert len(case_of(found, rows).must_detect) >= 14
+    case = case_of(found, rows)
+    assert len(case.must_detect) >= 14
+    assert case.complete is (len(found.times) >= 28)
+    short = found.model_copy(update={"times": found.times[:20], "keys": found.keys[:20]})
+    assert not case_of(short, rows).complete
 
 
 @pytest.mark.parametrize("changed_part", ["valid range", "type", "key", "field"])

@@ -134,6 +134,8 @@ def row_ids(frame: pd.DataFrame) -> list[RowId]:
 
 def has_row_id(frame: pd.DataFrame, rows: Collection[RowId]) -> "pd.Series[bool]":
     """Whether each row is one of `rows`, given by event time and key."""
+    if not KEYS:
+        return frame[TIME].isin([moment for moment, _ in rows])
     found = pd.MultiIndex.from_arrays([frame[TIME], keys_of(frame)]).isin(list(rows)) if rows else False
     return pd.Series(found, index=frame.index, dtype=bool)
 

@@ -16,7 +16,7 @@ from types import FrameType
 
 from bike_demand import clock
 from bike_demand.core.current import clock_time
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import DATA, Settings, load_settings
 from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.ingest import ingest
@@ -32,12 +32,13 @@ from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.retention import delete_old
-from bike_demand.store.tables import PRIORITY, Signal, SignalKind
+from bike_demand.store.tables import PRIORITY, Signal, SignalKind, State
 from bike_demand.store.tracking import Tracking
 from bike_demand.training.inputs import lock_data
 
 LOCK_NAME = "loop"  # name of the loop's lock
 LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or training
+DATA_SECONDS = 60.0  # how long an ingestion waits for a training or ingestion by hand
 RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 
 # By kind of signal: the title of its alert, and advice to a person.
@@ -102,8 +103,11 @@ def respond_to_signal(
         if not found or _has_ended(context, found[0]):
             report(done := f"Signal {signal_id} has ended; no action.")
             return done
-        _resume(context, open_signals)  # of this response, if it was interrupted
-        done = _respond_and_alert(context, found[0])
+        resumed = _resume(context, open_signals)
+        if signal_id not in resumed and _has_ended(context, found[0]):
+            report(done := f"Signal {signal_id} has ended; no action.")
+        else:
+            done = _respond_and_alert(context, found[0], resumed.get(signal_id))
         _finish_cycle(context)
         deliver(settings, database, report)
         return done
@@ -152,7 +156,11 @@ def _locked(settings: Settings, wait_seconds: float = 0.0) -> Iterator[Database]
 def _cycle(
     settings: Settings, database: Database, as_of: datetime | None, report: Emit, runner: CycleRunner
 ) -> None:
-    failure = _ingest(settings, as_of, runner.run_step)
+    failure = None
+    try:
+        failure = _ingest(settings, as_of, runner.run_step)
+    except UnreachableError as error:
+        report(f"warning: nothing was ingested: {error}")
     context = _context(settings, database, as_of, report, runner)
     incidents.record_other_rollbacks(context)
     evaluation = runner.run_step(
@@ -167,10 +175,10 @@ def _cycle(
         report(f"Resolved: {raised.kind}, {raised.subject}.")
     if failure is not None and not any(raised.subject == event_log.INGESTION for raised in change.new):
         report(f"The feed still cannot be ingested: {failure.rstrip('.')}.")
-    _resume(context, change.open)
+    resumed = _resume(context, change.open)
     for raised in sorted(change.open, key=lambda each: (PRIORITY.index(each.kind), each.id)):
         if runner.emit_signal is None:
-            _respond_and_alert(context, raised)
+            _respond_and_alert(context, raised, resumed.get(raised.id))
         else:
             runner.emit_signal(raised)
     _finish_cycle(context)
@@ -203,16 +211,19 @@ def _context(
 
 
 def _ingest(settings: Settings, as_of: datetime | None, run_step: StepRunner = call) -> str | None:
-    """Ingest the feed. Returns the reason if that failed, else None. Earlier data are kept."""
+    """Ingest the feed. Returns the reason if that failed, else None. Earlier data are kept.
+
+    Raises UnreachableError if a training or ingestion keeps the data locked.
+    """
 
     def update() -> None:
-        with lock_data(timeout=-1):
-            ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of)
+        ingest(Source(settings.feed), DATA, settings.first_month, as_of=as_of)
 
-    try:
-        run_step("ingest", update)
-    except UserError as error:
-        return str(error)
+    with lock_data(DATA_SECONDS):
+        try:
+            run_step("ingest", update)
+        except UserError as error:
+            return str(error)
     return None
 
 
@@ -222,7 +233,9 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     if failure is not None:
         message = f"The feed cannot be ingested: {failure}."
         found.append(Signal(SignalKind.QUALITY, event_log.INGESTION, now, now, message, {}))
-    paused = retraining.pause_reason(context.settings, event_log.trainings(context.database), now)
+    went_live = {each.version for each in context.deployments.all(State.LIVE, State.RETIRED)}
+    trainings = event_log.trainings(context.database)
+    paused = retraining.pause_reason(context.settings, trainings, now, went_live)
     if paused is not None:
         message = f"{paused[:1].upper()}{paused[1:]}."
         found.append(Signal(SignalKind.LOOP, "training", now, now, message, {}))
@@ -234,21 +247,29 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     return found
 
 
-def _resume(context: Context, open_signals: Sequence[Signal]) -> None:
-    """Resume an interrupted training. Unless a person requested it, bad data end one that has not begun."""
+def _resume(context: Context, open_signals: Sequence[Signal]) -> dict[int | None, str]:
+    """Resume an interrupted training. Unless a person requested it, bad data end one that has not begun.
+
+    Returns its result as a sentence, by the id of its signal, if it was completed.
+    """
+    results: dict[int | None, str] = {}
     for training in event_log.open_trainings(context.database):
         goes_on = training.version is not None or training.detail.get(retraining.MANUAL)
         blocked = None if goes_on else _blocking_signal(open_signals)
-        context.report(
-            retraining.resume(context, training)
-            if blocked is None
-            else retraining.abandon(context, training, blocked)
-        )
+        if blocked is None:
+            context.report(result := retraining.resume(context, training))
+            results[training.signal] = result
+        else:
+            context.report(retraining.abandon(context, training, blocked))
+    return {} if event_log.open_trainings(context.database) else results
 
 
-def _respond_and_alert(context: Context, raised: Signal) -> str:
-    """Respond to a signal, and raise an alert about both. Returns one sentence on the response."""
-    done = _execute_response(context, raised)
+def _respond_and_alert(context: Context, raised: Signal, done: str | None = None) -> str:
+    """Respond to a signal, unless that is `done`, and raise an alert about both. Returns one sentence on the
+    response.
+    """
+    if done is None:
+        done = _execute_response(context, raised)
     title, suggestion = ALERT_TEXTS[raised.kind]
     live = context.deployments.live()
     if raised.kind is SignalKind.BAD_RELEASE and (

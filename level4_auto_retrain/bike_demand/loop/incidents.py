@@ -18,7 +18,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.data.frames import to_frame
 from bike_demand.data.quality import FEED
-from bike_demand.data.regression_cases import BAD_DAYS, make_case
+from bike_demand.data.regression_cases import RegressionCaseContent, count_undetected, make_case
 from bike_demand.loop.alerts import raise_alert
 from bike_demand.loop.context import Context
 from bike_demand.loop.monitor import undelivered_lines
@@ -34,7 +34,6 @@ from bike_demand.store.tables import Deployment, Incident, Signal, SignalKind, S
 INCIDENT_KINDS = (SignalKind.QUALITY, SignalKind.ERROR, SignalKind.BAD_RELEASE, SignalKind.LOOP)
 NORMAL_DAYS = 60  # days before an incident that define the normal error
 MIN_ROWS = 12  # with known outcomes, to state the error of a rolled-back version
-CASE_DAYS = timedelta(days=BAD_DAYS + 1)  # days of an incident after which its regression case is complete
 BEFORE_DAYS = 35  # days before bad data that are available to their regression case
 
 
@@ -56,9 +55,14 @@ def update_incidents(context: Context, signals: Sequence[Signal], found: Sequenc
     ongoing = {(each.kind, each.subject) for each in signals}
     for incident in event_log.incidents(context.database, only_open=True):
         # Kept while the data are bad: they may be corrected.
-        has_case = incident.kind is SignalKind.QUALITY and _store_regression_case(context, incident, found)
+        is_quality = incident.kind is SignalKind.QUALITY
+        case = _store_regression_case(context, incident, found) if is_quality else None
         if (incident.kind, incident.subject) not in ongoing:
-            _close(context, incident, has_case)
+            if case is not None and count_undetected(case, context.settings.quality):
+                # A person ended the incident by loosening the rule: the data were right.
+                event_log.withdraw_regression_case(context.database, incident.id)
+                case = None
+            _close(context, incident, case is not None)
 
 
 def record_response(context: Context, signal: Signal, response: str) -> None:
@@ -173,10 +177,15 @@ def _release_cost(context: Context, incident: Incident, rolled_back: Deployment)
     }
 
 
-def _store_regression_case(context: Context, incident: Incident, found: Sequence[SourcedViolation]) -> bool:
-    """Keep the first bad rows as a regression case for later trainings. Returns whether there is one."""
-    if incident.regression_case and context.now - incident.since > CASE_DAYS:
-        return True
+def _store_regression_case(
+    context: Context, incident: Incident, found: Sequence[SourcedViolation]
+) -> RegressionCaseContent | None:
+    """Keep the first bad rows as a regression case for later trainings. Returns it; None if there is none."""
+    cases = event_log.regression_cases(context.database)
+    kept = next((each.content for each in cases if each.incident == incident.id), None)
+    case = None if kept is None else RegressionCaseContent.model_validate(kept)
+    if case is not None and case.complete:
+        return case
     # The feed is what models are trained on, so it takes precedence.
     for each in sorted(found, key=lambda each: each.source != FEED):
         violation = violation_since(each.violation, incident.since)
@@ -189,11 +198,11 @@ def _store_regression_case(context: Context, incident: Incident, found: Sequence
             logged = daily_stats.logged_predictions(context.database, since, context.now)
             rows = to_frame([one.inputs for one in daily_stats.first_predictions(logged)])
         known = daily_stats.labels(context.database, since, context.now)
-        case = make_case(incident.id, violation, rows, known, context.settings.quality)
-        if case is not None:
-            event_log.add_regression_case(context.database, incident.id, case.model_dump(mode="json"))
-            return True
-    return incident.regression_case is not None
+        new = make_case(incident.id, violation, rows, known, context.settings.quality)
+        if new is not None:
+            event_log.add_regression_case(context.database, incident.id, new.model_dump(mode="json"))
+            return new
+    return case
 
 
 def _mean_error(rows: Sequence[ShownPrediction], predictions: Sequence[float]) -> float:
@@ -202,8 +211,17 @@ def _mean_error(rows: Sequence[ShownPrediction], predictions: Sequence[float]) -
 
 
 def withdraw_case(settings: Settings, incident: int) -> None:
-    """Delete the regression case of an incident that was a false alarm. Raises UserError if there is none."""
+    """Delete the regression case of an incident that was a false alarm.
+
+    Raises UserError if there is none, or the incident is still open: the next cycle would make it again.
+    """
     with open_deployments(settings, None, note, locked=False, reading=True) as deployments:
+        open_incidents = event_log.incidents(deployments.database, only_open=True)
+        if any(each.id == incident and each.regression_case for each in open_incidents):
+            raise UserError(
+                f"--withdraw {incident}: this incident is still open; widen its rule under `quality` in"
+                " params.yaml, then the next cycle (`agent --once`) ends it and withdraws the case"
+            )
         if not event_log.withdraw_regression_case(deployments.database, incident):
             raise UserError(f"--withdraw {incident}: this incident has no regression case; see `incidents`")
 

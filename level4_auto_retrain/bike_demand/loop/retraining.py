@@ -4,7 +4,7 @@ A training is recorded before it begins (`event_log.trainings`), and each step d
 done: a training is found by its code and data versions, a deployment by its state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -184,15 +184,21 @@ def past_trainings(context: Context) -> list[PastTraining]:
     ]
 
 
-def pause_reason(settings: Settings, trainings: Sequence[Training], now: datetime) -> str | None:
+def pause_reason(
+    settings: Settings, trainings: Sequence[Training], now: datetime, went_live: Collection[int] = ()
+) -> str | None:
     """Why the loop starts no training by itself now, in a sentence; None if it would.
 
     After several failures or refusals in a row it pauses, then tries once more. A training requested by a
-    person resets the count; one that found nothing new does not count.
+    person resets the count, as does one of a version in `went_live`; one that found nothing new does not
+    count.
     """
     failures: list[Training] = []
-    for each in reversed([each for each in counted_trainings(trainings) if each.state != BEGUN]):
-        if each.state != FAILED or each.detail.get(MANUAL):
+    for each in reversed(trainings):
+        is_manual = each.detail.get(MANUAL)
+        if each.state == BEGUN or (each.detail.get(NO_TRAINING) and not is_manual):
+            continue
+        if is_manual or each.state != FAILED or each.version in went_live:
             break
         failures.append(each)
     until = failures[0].at + timedelta(days=settings.loop.pause_days) if failures else now

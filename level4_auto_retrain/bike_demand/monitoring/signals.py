@@ -100,7 +100,7 @@ def evaluate_signals(
     complete = until if last is None or last <= until.date() else _midnight(until)
     to_recount = [each for each in logged if recount_from <= time_of(each.inputs) < complete]
     daily_stats.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
-    _publish_ranges(database, *range_basis, until, settings.monitoring.ranges)
+    _publish_ranges(database, *range_basis, until, settings.monitoring.ranges, keep_later=as_of is not None)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
     begin = (until - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
@@ -236,13 +236,16 @@ def _publish_ranges(
     texts: Texts,
     until: datetime,
     settings: Ranges,
+    *,
+    keep_later: bool,
 ) -> None:
-    """Publish expected ranges for the fields that are good in these rows, and for fields without one. Later
-    ones stay.
+    """Publish expected ranges for the fields that are good in these rows, and for fields without one.
+
+    `keep_later`: keep ranges of a later time, as this evaluation is a look at the past.
     """
     known = expected_ranges.read_ranges(database)
     keep = {each.subject for each in violations if each.ongoing}
-    keep |= {name for name, each in known.items() if each.as_of > until}
+    keep |= {name for name, each in known.items() if keep_later and each.as_of > until}
     made = expected_ranges.compute_ranges(rows, _bad_rows(violations), until, settings, texts)
     if new := [each for each in made if each.field not in keep or each.field not in known]:
         expected_ranges.publish_ranges(database, new)

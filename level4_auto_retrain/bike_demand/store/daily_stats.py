@@ -132,7 +132,8 @@ def store_days(
                 if prediction is not None:
                     predictions.setdefault(row_id(each.inputs), prediction)
             found = {"day": day, "version": version, "quality": {} if version else quality.get(day, {})}
-            rows.append(_sums(list(predictions.items()), targets, baseline) | found)
+            if predictions:
+                rows.append(_sums(list(predictions.items()), targets, baseline) | found)
     with database.writing(DailyStats) as session:
         for row in rows:
             session.merge(DailyStats(**row))

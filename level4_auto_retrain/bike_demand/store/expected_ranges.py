@@ -50,9 +50,9 @@ def compute_ranges(
     found: list[ExpectedRange] = []
     for name in (name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS):
         texts = good_rows(name)[name].dropna().value_counts().index.tolist()
-        texts += sorted(set(seen_texts.get(name, ())) - set(texts))
-        if 0 < len(texts) <= MAX_TEXTS:
-            found.append(ExpectedRange(name, 0.0, 0.0, [0.0] * HOURS, now, texts))
+        earlier = set(seen_texts.get(name, ())).difference(texts)
+        if 0 < len(texts) + len(earlier) <= MAX_TEXTS:
+            found.append(ExpectedRange(name, 0.0, 0.0, [0.0] * HOURS, now, [*texts, *sorted(earlier)]))
     for name, margin in settings.margin.items():
         good = good_rows(name)
         recent = good[good[TIME] > good[TIME].max() - timedelta(days=settings.days)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UnreachableError
 from bike_demand.core.files import write_atomically
 from bike_demand.core.settings import DATA, STATE, Settings
 from bike_demand.data.ingest import IngestResult, ingest
@@ -24,12 +24,12 @@ REQUEST = STATE / "request.json"  # an input of the stage `validate`
 def lock_data(timeout: float = 0) -> AbstractContextManager[object]:
     """Take the lock of trainings and ingestions, to be used in `with`: data must not change in a training.
 
-    Raises UserError if another process still holds it after `timeout` seconds (-1: waits forever).
+    Raises UnreachableError if another process still holds it after `timeout` seconds.
     """
     try:
         return FileLock(STATE / "train.lock").acquire(timeout)
     except Timeout:
-        raise UserError("another training or ingestion is running here; try again when it is done") from None
+        raise UnreachableError("another training or ingestion is running here; try again later") from None
 
 
 def update(
