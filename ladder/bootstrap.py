@@ -110,6 +110,8 @@ def _set_up() -> None:
 
 
 def _make_venv(venv: Path) -> None:
+    if os.name == "nt" and Path(sys.prefix).resolve() == venv.resolve():  # its files are in use
+        raise SetupError(f"{venv} was moved or is damaged; run this with the Python that is outside it")
     status, output = process.run([sys.executable, "-m", "venv", "--clear", str(venv)], _environment())
     if status:
         raise SetupError(

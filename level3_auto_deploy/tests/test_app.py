@@ -234,6 +234,7 @@ def test_a_web_page_must_send_json_so_that_its_browser_asks_first(
     client: Client, headers: dict[str, str], status: int
 ) -> None:
     assert client.post("/predict", content=json.dumps(EXAMPLE), headers=headers).status_code == status
+    assert str(status) in client.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]
 
 
 def test_get_predict_returns_405(client: Client) -> None:

@@ -299,6 +299,7 @@ def test_operations_key_is_required_when_keys_exist(guarded: tuple[Client, str, 
     assert (
         client.post("/predict", json=EXAMPLE, auth=("anybody", client_key)).status_code == 401
     )  # by header only
+    assert "403" not in client.get("/openapi.json").json()["paths"]["/status"]["get"]["responses"]
 
 
 def test_page_loads_only_its_own_files(guarded: tuple[Client, str, str]) -> None:

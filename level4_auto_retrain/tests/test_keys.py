@@ -44,7 +44,9 @@ def keys(file: Path) -> tuple[str, str]:
 @pytest.fixture
 def loaded(file: Path, keys: tuple[str, str]) -> ApiKeys:
     assert keys
-    return ApiKeys(file=file)
+    loaded = ApiKeys(file=file)
+    loaded.update()
+    return loaded
 
 
 @pytest.fixture
@@ -175,7 +177,11 @@ def test_public_service_needs_keys(released: Path, run: Run) -> None:
 
 @pytest.mark.parametrize("has_keys", [True, False])
 def test_a_worker_that_restarts_without_the_key_file_does_not_open_access(
-    released: Path, run: Run, monkeypatch: pytest.MonkeyPatch, has_keys: bool
+    released: Path,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    has_keys: bool,
 ) -> None:
     file = released / "state" / "keys.yaml"
     if has_keys:
@@ -189,6 +195,7 @@ def test_a_worker_that_restarts_without_the_key_file_does_not_open_access(
     monkeypatch.setattr("bike_demand.serving.server.run", start_worker)
     assert run("serve", "--port", 0).status == 0
     assert admitted == [None if has_keys else (OPEN, None)]
+    assert [each.getMessage() for each in caplog.records].count("keys_error") == has_keys
 
 
 def test_a_file_that_holds_no_keys_is_reported_before_it_serves(released: Path, run: Run) -> None:

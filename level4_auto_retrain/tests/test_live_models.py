@@ -203,6 +203,24 @@ def test_a_rollback_goes_live_while_the_disk_is_full(service: Service) -> None:
     assert json.loads((CACHE / "last.json").read_bytes())["version"] == "1"
 
 
+def test_a_version_that_cannot_be_cached_goes_live_once_it_can(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(*_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    release(1.0)
+    service.poll()
+    release(2.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", deny)
+        service.poll()
+    assert service.version == "1"
+    assert "Permission denied" in (service.holder.error or "")
+    service.poll()
+    assert (service.version, service.holder.error) == ("2", None)
+
+
 def test_shutdown_does_not_wait_for_a_registry_that_hangs(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -73,6 +74,19 @@ def test_an_environment_that_was_moved_is_made_anew(tmp_path: Path) -> None:
     here.parent.rename(there.parent)
     assert not bootstrap._is_complete(there)
     assert not bootstrap._works(there)
+
+
+def test_an_environment_in_use_is_not_deleted_on_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / ".venv" / "kept"
+    kept.parent.mkdir()
+    kept.touch()
+    monkeypatch.setattr(bootstrap, "os", SimpleNamespace(**vars(os) | {"name": "nt"}))
+    monkeypatch.setattr(sys, "prefix", str(kept.parent))
+    with pytest.raises(bootstrap.SetupError, match="outside"):
+        bootstrap._make_venv(kept.parent)
+    assert kept.exists()
 
 
 @pytest.mark.slow

@@ -47,5 +47,6 @@ PREDICT_BODY = _body(
 NO_MODEL: Responses = {503: {"description": "No model has been released yet."}}
 PREDICT_RESPONSES: Responses = NO_MODEL | {
     413: {"description": f"The body is larger than {MAX_BYTES} bytes."},
+    415: {"description": "A web page sent it without `Content-Type: application/json`."},
     422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},
 }

@@ -7,7 +7,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -221,7 +220,7 @@ class ModelCache:
                 write_atomically(self._folder / LAST_FILE, json.dumps(last).encode())
                 self._saved = last
             except OSError as error:  # like a full disk, which must not keep the model from going live
-                return f"{self._folder / LAST_FILE}: {error.strerror}; free the disk"
+                return f"{self._folder / LAST_FILE}: {error.strerror}; a restart may serve another version"
         return None
 
     def load_last_live(self) -> tuple[OnnxModel, str] | None:
@@ -253,6 +252,9 @@ class ModelCache:
                     f"version {version.number}: registered as {version.digest}, but its run keeps"
                     f" {model.digest}; deploy another version"
                 )
-            with suppress(OSError):  # another process was faster
+            try:
                 fetched.rename(place)
+            except OSError:
+                if not place.exists():  # otherwise another process was faster
+                    raise
             return model

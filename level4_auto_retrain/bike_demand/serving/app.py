@@ -232,7 +232,7 @@ def create_app(
         @app.get(
             "/status",
             summary="How are the service and the loop?",
-            responses=docs.REFUSED,
+            responses={401: {"description": "No operations key in header or HTTP Basic's password."}},
             response_model=StatusDocument,
             dependencies=[viewer],
         )

@@ -79,6 +79,7 @@ NO_MODEL: Responses = {503: {"description": "No model has been released yet."}}
 METRICS: Responses = {200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}}
 _BODY_REFUSED: Responses = REFUSED | {
     413: {"description": f"The body is larger than {MAX_BYTES} bytes."},
+    415: {"description": "A web page sent it without `Content-Type: application/json`."},
     422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},
 }
 PREDICT_RESPONSES = _BODY_REFUSED | NO_MODEL

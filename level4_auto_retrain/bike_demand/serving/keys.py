@@ -46,9 +46,8 @@ class ApiKeys:
         self._file = file
         self.is_open = may_be_open  # whether anyone may send requests, because there has never been a key
         self._keys: dict[str, StoredKey] = {}
-        self._seen: tuple[int, int, int] | None = None
+        self._seen: tuple[int, int, int] | None = (0, 0, 0)  # differs from that of a missing file
         self._check_at = 0.0
-        self._update()
 
     def holder(self, given: str | None) -> tuple[str, KeyRole | None] | None:
         """Name and role of a key's owner; None for an unknown key. Takes constant time.
@@ -56,7 +55,7 @@ class ApiKeys:
         With open access, everybody is OPEN, without a role.
         """
         if time.monotonic() >= self._check_at:
-            self._update()
+            self.update()
         if self.is_open:
             return OPEN, None
         digest = hashlib.sha256((given or "").encode()).hexdigest()
@@ -66,7 +65,7 @@ class ApiKeys:
                 found = (name, key.role)
         return found
 
-    def _update(self) -> None:
+    def update(self) -> None:
         """Read the file again if it changed. If it is missing or damaged, the keys in force stay."""
         self._check_at = time.monotonic() + CHECK_SECONDS
         stamp = _stamp(self._file)
@@ -74,12 +73,13 @@ class ApiKeys:
             return
         self._seen = stamp
         try:
-            if stamp is None and self._keys:
+            if stamp is None and not self.is_open:
                 raise UserError(f"{self._file}: missing")
             self._keys = read_keys(self._file)
             self.is_open = self.is_open and not self._keys
         except UserError as error:
-            log.error("keys_error", extra={"detail": f"{error}; the previous keys stay in force"})
+            effect = "previous keys stay in force" if self._keys or self.is_open else "all are refused"
+            log.error("keys_error", extra={"detail": f"{error}; {effect}"})
 
 
 class RequireKey(APIKeyHeader):

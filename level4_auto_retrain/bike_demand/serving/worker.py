@@ -73,6 +73,7 @@ class ServiceWorker:
         """Start; returns after the first registry poll, or its time-out."""
         end_with_parent()
         self._logs.start()
+        self.keys.update()  # with the logs, which report a file that is missing
         if self.keys.is_open:
             log.warning("no_keys", extra={"detail": "there are no API keys, so access is open"})
         self._poller.start()
