@@ -27,7 +27,7 @@ GOLDEN_FILE = "golden.json"
 CHECKSUM_FILE = "SHA256SUMS"
 CHECKSUMMED_FILES = (MODEL_FILE, MANIFEST_FILE, GOLDEN_FILE)
 ALL_FILES = {*CHECKSUMMED_FILES, CHECKSUM_FILE}
-SYSTEM_FILES = {"desktop.ini", "Thumbs.db"}  # Windows adds them; macOS adds names that begin with a dot
+SYSTEM_FILES = {".DS_Store", "desktop.ini", "Thumbs.db"}  # macOS also adds names that begin with `._`
 
 OUTPUT_NAME = "prediction"  # of the ONNX output: float32 [rows, 1]
 
@@ -117,7 +117,8 @@ def write_handoff(folder: Path, model: bytes, golden: Golden) -> str:
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: not a folder; give another --out")
-    if unexpected := {path.name for path in folder.glob("[!.]*")} - ALL_FILES - SYSTEM_FILES:
+    names = {path.name for path in folder.glob("*") if not path.name.startswith("._")}
+    if unexpected := names - ALL_FILES - SYSTEM_FILES:
         raise UserError(f"{folder}: contains {min(unexpected)}, which would be deleted; choose another --out")
     manifest: dict[str, Any] = {
         "name": PROBLEM.name,

@@ -291,7 +291,10 @@ def test_one_column_cannot_have_two_roles(churn_file: Path) -> None:
         ("label\n1\n2\n", "one column"),
         ("at,label\n", "0 rows"),
         ("at,label\n2023-01-01,1\n", "1 rows"),
-        ("at,x,X,label\n2023-01-01,1,1,2\n2023-01-02,1,1,3\n", "two columns are called 'X'"),
+        (
+            "at,x,X,label\n2023-01-01,1,1,2\n2023-01-02,1,1,3\n",
+            "two columns are called 'X' (ignoring case)",
+        ),
         ("at,x,label\n2023-01-01,1,2\n9999-12-31,1,3\n2023-01-02,1,4\n", "9999-12-31"),
         ("at,x,label\n2023-01-01,1,5\n2023-01-02,2,5\n", "one value in all rows"),
         ("at,x,label\n2023-01-01,1,a\n2023-01-02,2,b\n2023-01-03,2,c\n", "3 classes"),
@@ -455,6 +458,22 @@ def test_only_what_depends_on_the_data_changes_in_the_settings(
     assert after == before
     (kept,) = copied.glob("state/before-draft/*/params.yaml")
     assert "2011-01" in kept.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "training: {params: {},\n  min_rows: 50}\n",
+        pytest.param('"training":\n  min_rows: 50\n', marks=pytest.mark.slow),
+    ],
+)
+def test_settings_that_cannot_be_edited_change_nothing(copied: Path, churn_file: Path, section: str) -> None:
+    (copied / "params.yaml").write_text(section, encoding="utf-8")
+    options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
+    done = run(copied, "problem", "draft", str(churn_file), *options)
+    assert (done.returncode, "write first_month and `training:` without quotes" in done.stderr) == (1, True)
+    assert (copied / "params.yaml").read_text(encoding="utf-8") == section
+    assert not (copied / "state").exists()
 
 
 @pytest.mark.slow

@@ -161,7 +161,7 @@ def test_damaged_month_is_rejected(run: Run) -> None:
     assert not HANDOFF.exists()
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "params.yaml"])
+@pytest.mark.parametrize("name", [".git", "notes.txt", "params.yaml"])
 def test_a_folder_that_is_no_handoff_is_not_replaced(project: Path, run: Run, name: str) -> None:
     run("ingest")
     out = project / "mine"
@@ -171,7 +171,7 @@ def test_a_folder_that_is_no_handoff_is_not_replaced(project: Path, run: Run, na
     assert contents(out) == {name: b"mine"}
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db"])
+@pytest.mark.parametrize("name", [".DS_Store", "._model.onnx", "Thumbs.db"])
 def test_files_of_the_system_do_not_stop_a_handoff(tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).touch()

@@ -5,6 +5,7 @@ import os
 import urllib.request
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 from http.client import HTTPException
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from bike_demand.training.record import TrainingResult
 
 API_VARIABLE = "PREFECT_API_URL"
+UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 TIMEOUT_SECONDS = 2.0
 
 
@@ -92,6 +94,6 @@ def _server_version(address: str) -> str | None:
     try:
         return str(get(address, "admin/version"))
     except HTTPError as error:
-        if error.code in (401, 403):
+        if error.code in UNAUTHORIZED:
             return None
         raise

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 API_VARIABLE = "PREFECT_API_URL"
 AUTH_VARIABLE = "PREFECT_API_AUTH_STRING"  # like admin:password, for a server that requires it
+UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 TIMEOUT_SECONDS = 2.0
 DEPLOY_DEPLOYMENT = "deploy/automatic"  # a Prefect deployment, in prefect.yaml
 
@@ -84,7 +85,8 @@ def _has_prefect_deployment(server: str, deployment: str) -> bool:
         return not get(server, f"deployments/name/{deployment}")["paused"]
     except HTTPError as error:
         if error.code != HTTPStatus.NOT_FOUND:
-            raise UserError(f"{server}: {error}; if it requires a password, set {AUTH_VARIABLE}") from None
+            remedy = f"set {AUTH_VARIABLE}" if error.code in UNAUTHORIZED else "try again"
+            raise UserError(f"{server}: {error}; {remedy}") from None
         return False
 
 
@@ -137,6 +139,6 @@ def _server_version(address: str) -> str | None:
     try:
         return str(get(address, "admin/version"))
     except HTTPError as error:
-        if error.code in (401, 403):
+        if error.code in UNAUTHORIZED:
             return None
         raise

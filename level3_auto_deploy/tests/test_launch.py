@@ -20,6 +20,7 @@ SETTINGS = load_settings(ROOT / "params.yaml").flow
 
 NAMED = "/api/deployments/name/deploy/automatic"
 ANSWERS = {"/api/health": b"true", "/api/admin/version": f'"{version("prefect")}"'.encode()}  # by path
+UNAVAILABLE = b"unavailable"  # in ANSWERS: the server responds with 503
 CREDENTIALS = "credentials"  # in ANSWERS: the header that it requires, if any
 
 
@@ -32,7 +33,8 @@ def server() -> Iterator[str]:
             body = ANSWERS.get(self.path)
             given = self.headers.get("Authorization", "").encode()
             is_open = self.path == "/api/health" or given == ANSWERS.get(CREDENTIALS, b"")
-            self.send_response(404 if is_open and body is None else 200 if is_open else 401)
+            status = 404 if body is None else 503 if body == UNAVAILABLE else 200
+            self.send_response(status if is_open else 401)
             self.end_headers()
             self.wfile.write(body or b"")
 
@@ -80,6 +82,9 @@ def test_a_server_that_requires_a_password_is_asked_with_it(
         server_deploys_new_versions(at(server))
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:pass")
     assert server_deploys_new_versions(at(server))
+    monkeypatch.setitem(ANSWERS, NAMED, UNAVAILABLE)
+    with pytest.raises(UserError, match=r"503.*; try again"):
+        server_deploys_new_versions(at(server))
 
 
 def test_without_a_server_nobody_takes_deployments_over(unused_address: str) -> None:

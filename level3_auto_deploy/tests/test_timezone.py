@@ -82,6 +82,8 @@ def test_nonexistent_or_implausible_time_is_rejected() -> None:
         read("2023-03-26T02:00:00")
     with pytest.raises(UserError, match="this date or time does not exist"):
         read("2023-02-30T00:00:00+01:00")
+    with pytest.raises(UserError, match="zone name: leave it out, or write the offset"):
+        read("2023-02-28T00:00:00 CET")
 
 
 @pytest.mark.usefixtures("zoned")

@@ -882,6 +882,24 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
     assert states(database) == [(DONE, 2)]
 
 
+@pytest.mark.slow
+def test_signal_whose_response_a_cycle_completed_is_not_emitted_again(
+    database: Database,
+    run: Run,
+    set_error_signal: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_error_signal(True)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "run", unreachable)
+        run_cycle(run, BEGAN)
+    emitted: list[Signal] = []
+    cycle.run_cycle(load_settings(), datetime(2011, 3, 1), print, CycleRunner(emit_signal=emitted.append))
+    assert emitted == []
+    (incident,) = event_log.incidents(database)
+    assert incident.responses[-1]["response"] == result_text(2, "in its A/B test")
+
+
 def test_training_requested_by_a_person_is_resumed_in_spite_of_bad_data(
     live_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

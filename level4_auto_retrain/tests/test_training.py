@@ -178,7 +178,7 @@ def test_damaged_month_is_rejected(run: Run, stage: Stage) -> None:
     assert not RUN.exists()
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "params.yaml"])
+@pytest.mark.parametrize("name", [".git", "notes.txt", "params.yaml"])
 def test_a_folder_that_is_no_handoff_is_not_replaced(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match=f"contains {name}"):
@@ -186,7 +186,7 @@ def test_a_folder_that_is_no_handoff_is_not_replaced(tmp_path: Path, name: str) 
     assert contents(tmp_path) == {name: b"mine"}
 
 
-@pytest.mark.parametrize("name", [".DS_Store", "Thumbs.db"])
+@pytest.mark.parametrize("name", [".DS_Store", "._model.onnx", "Thumbs.db"])
 def test_files_of_the_system_do_not_stop_a_handoff(tmp_path: Path, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / name).touch()

@@ -67,7 +67,7 @@ def read_settings(model: type[SettingsT], path: Path) -> SettingsT:
         raise UserError(f"{error}; write lists and mappings in environment variables as JSON") from None
 
 
-class _Loader(yaml.CSafeLoader):
+class UniqueKeyLoader(yaml.CSafeLoader):
     """Rejects duplicate keys, of which YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -84,7 +84,7 @@ class _Loader(yaml.CSafeLoader):
 def read_yaml(path: Path, expected: str) -> dict[Any, Any]:
     """The mapping in a YAML file, empty for an empty file. Raises UserError for any other content."""
     try:
-        given = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=_Loader) or {}
+        given = yaml.load(path.read_text(encoding="utf-8-sig"), Loader=UniqueKeyLoader) or {}
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run this in the project's folder") from None
     except UnicodeDecodeError:

@@ -35,13 +35,13 @@ _TIME_PATTERN = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?)?"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _EXAMPLES = {"time": "2011-01-31T17:00:00", "boolean": "true or false", "category": "1", "integer": "1234"}
 _OFFSET_PATTERN = r" ?(Z|[+-]\d\d:?\d\d)"
-_ZONE_NAME = r" ?([A-Za-z]{3,4}|[+-]\d\d|\[[\w/+-]+\])"
+_NAMED_ZONE = rf"{_TIME_PATTERN} ?([A-Za-z]{{3,4}}|[+-]\d\d|\[[\w/+-]+\])"
 _COMMAS = "use a decimal point and no thousands separator, like 1234.5"
 _NO_OFFSET = "it has a zone offset, but times are local here: leave it out"
 # Patterns of common mistakes in cells, with the cause and the remedy.
 _HINTS = {
     rf"{_TIME_PATTERN}{_OFFSET_PATTERN}": _NO_OFFSET,
-    rf"{_TIME_PATTERN}{_ZONE_NAME}": "it has a zone name: leave it out",
+    _NAMED_ZONE: "it has a zone name: leave it out",
     rf"{_TIME_PATTERN}({_OFFSET_PATTERN})?": "this date or time does not exist",
     r"\d{9,19}(\.\d+)?": f"it is a Unix timestamp: write times like {_EXAMPLES['time']}",
     r"[+-]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?": f"it has a thousands separator: {_COMMAS}",
@@ -243,6 +243,8 @@ def _check_columns(
     """Record unreadable cells, and values that violate the schema."""
     columns = {}
     known = {pattern: hint for pattern, hint in _HINTS.items() if not (ZONE and hint == _NO_OFFSET)}
+    if ZONE:
+        known[_NAMED_ZONE] += ", or write the offset, like +01:00"
     for name, field in fields.items():
         missing = cells[name][frame[name].isna()]
         for row, text in missing[missing != ""].astype(object).items():

@@ -38,7 +38,7 @@ def read_raw_table(file: Path) -> RawTable:
         reject_other_formats(content, str(file))
         cells = _read_csv(content, file, notes)
     if repeated := cells.columns[cells.columns.str.casefold().duplicated()].tolist():
-        raise UserError(f"{file}: two columns are called {repeated[0]!r}; rename one of them")
+        raise UserError(f"{file}: two columns are called {repeated[0]!r} (ignoring case); rename one of them")
     if len(cells.columns) < 2:
         raise UserError(f"{file}: only one column; a label and at least one input are needed")
     if len(cells) < 2:

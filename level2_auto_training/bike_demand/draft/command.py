@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from bike_demand.core.configuration import UniqueKeyLoader
 from bike_demand.core.current import PROBLEM_VARIABLE
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import replace_folder, write_atomically
@@ -69,6 +71,7 @@ def draft(
     found = guess(read_raw_table(file), given)
     if len(found.rows) < MIN_ROWS:
         raise UserError(f"{file}: {len(found.rows)} rows have a label, at least {MIN_ROWS} are needed")
+    text = _settings(found, params.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
         code, months = Path(scratch, package.name, "problem"), Path(scratch, "feed")
         shutil.copytree(package, code.parent, ignore=shutil.ignore_patterns("problem", "__pycache__"))
@@ -79,7 +82,6 @@ def draft(
             _run(root, "-m", "ruff", *arguments, "--no-cache", str(code))
         _run(Path(scratch), "-Bc", f"import {package.name}.data.model_inputs")
         _write_feed(found, months)
-        text = _settings(found, params.read_text(encoding="utf-8"))
         report(_summary(found, sorted(months.iterdir())))
         before = _install_draft(root, package / "problem", code, root / Path(feed).expanduser(), months)
         shutil.copy(params, before)
@@ -129,7 +131,10 @@ def _format_column(found: Draft, name: str) -> Any:
 
 
 def _settings(found: Draft, text: str) -> str:
-    """The text of params.yaml, with settings adapted to the data."""
+    """The text of params.yaml, with settings adapted to the data.
+
+    Raises UserError if it is written in a form that cannot be edited.
+    """
     times = found.rows[found.time.name]
     holdout_span = times.max() - times.iloc[-max(1, int(MIN_HOLDOUT_SHARE * len(times)))]
     changes: dict[str, Any] = {
@@ -140,12 +145,25 @@ def _settings(found: Draft, text: str) -> str:
     if found.is_classification and "worst_ratio" in TrainingSettings.model_fields:
         # The limit of the evaluation gate: a Brier score is rarely far below that of the constant mean.
         changes["worst_ratio"] = 1.0
-    text = _set_value(text, "first_month", f"{times.min():%Y-%m}")
+    wanted = yaml.safe_load(text) or {}
+    wanted["first_month"] = f"{times.min():%Y-%m}"
+    wanted["training"] = (wanted.get("training") or {}) | changes
+    text = _edit(text, wanted, changes)
+    with suppress(yaml.YAMLError):
+        if yaml.load(text, UniqueKeyLoader) == wanted:
+            return text
+    raise UserError(
+        "params.yaml cannot be edited: write first_month and `training:` without quotes, each key of the"
+        " section indented in a line of its own"
+    )
+
+
+def _edit(text: str, wanted: dict[str, Any], changes: dict[str, Any]) -> str:
+    text = _set_value(text, "first_month", wanted["first_month"])
     # Limited to one section, because other sections have keys with the same names.
     block = re.search(r"(?m)^training:[ \t]*(?:#.*)?\n(?:(?:\n|#.*\n)*[ \t]+.*(?:\n|\Z))*", text)
     if block is None:  # left out, or in one line
-        given = (yaml.safe_load(text) or {}).get("training") or {}
-        section = yaml.safe_dump({"training": given | changes}, sort_keys=False)
+        section = yaml.safe_dump({"training": wanted["training"]}, sort_keys=False)
         return re.sub(r"(?m)^training:.*\n?", "", text) + f"\n{section}"
     section, keys = block[0], re.search(r"(?m)^[ \t]+(?=[^\s#])", block[0])
     for key, value in changes.items():

@@ -24,7 +24,8 @@ from bike_demand.store.tables import Alert
 LOG, WEBHOOK = "log", "webhook"  # the channels
 FILE = STATE / "alerts.log"
 CYCLE_SECONDS = 15.0  # wall time after which a cycle starts no further attempt
-ATTEMPT_SECONDS = 5.0  # wall time after which an attempt has failed
+# Wall time after which an attempt has failed. Apprise gives up earlier: 4 s to connect, 4 s to respond.
+ATTEMPT_SECONDS = 10.0
 # HTTP statuses for which a retry is pointless; 408 and 429 call for another attempt.
 PERMANENT_FAILURE_STATUSES = frozenset(range(400, 500)) - {408, 429}
 
@@ -41,6 +42,7 @@ class DeliveryFailure:
 
 
 NO_RESPONSE = DeliveryFailure("no response in time, or no connection")
+STILL_WAITING = DeliveryFailure(f"no response in {ATTEMPT_SECONDS:.0f} seconds")
 Send = Callable[[Alert], DeliveryFailure | None]
 
 
@@ -70,7 +72,8 @@ def raise_alert(
 def deliver(settings: Settings, database: Database, report: Emit) -> None:
     """Send the outstanding alerts: those never tried first, then the oldest.
 
-    A failure is stored with the alert and reported; unless it is permanent, the next cycle retries.
+    A failure is stored with the alert and reported; unless it is permanent, the next cycle retries. After an
+    attempt that is still waiting, none begins in this cycle: the first one might write to the other's log.
     """
     waiting = event_log.outstanding_alerts(database)
     senders: dict[str, Send] = {
@@ -79,9 +82,9 @@ def deliver(settings: Settings, database: Database, report: Emit) -> None:
     }
     deadline = time.monotonic() + CYCLE_SECONDS
     for channel, send in senders.items():
-        outstanding = [alert for alert in waiting if alert.is_outstanding(channel)]
+        outstanding, failure = [alert for alert in waiting if alert.is_outstanding(channel)], None
         for alert in sorted(outstanding, key=lambda alert: alert.delivered[channel] is not None):
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or failure is STILL_WAITING:
                 report(f"warning: the {channel} timed out; the next cycle delivers the remaining alerts")
                 break
             failure = send(alert)
@@ -124,7 +127,7 @@ def _notify(address: str, alert: Alert) -> DeliveryFailure | None:
     thread = threading.Thread(target=lambda: results.append(_send(address, alert)), daemon=True)
     thread.start()
     thread.join(ATTEMPT_SECONDS)
-    return results[0] if results else NO_RESPONSE
+    return results[0] if results else STILL_WAITING
 
 
 def _send(address: str, alert: Alert) -> DeliveryFailure | None:

@@ -177,7 +177,7 @@ def _cycle(
         report(f"The feed still cannot be ingested: {failure.rstrip('.')}.")
     resumed = _resume(context, change.open)
     for raised in sorted(change.open, key=lambda each: (PRIORITY.index(each.kind), each.id)):
-        if runner.emit_signal is None:
+        if runner.emit_signal is None or raised.id in resumed:
             _respond_and_alert(context, raised, resumed.get(raised.id))
         else:
             runner.emit_signal(raised)
