@@ -22,7 +22,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release.ab.step import step
 from bike_demand.release.decision import page_of
 from bike_demand.store.connection import normalize_store_uri, require_reachable
-from bike_demand.store.database import lock, open_database
+from bike_demand.store.database import open_database
 from bike_demand.store.deployments import all_deployments
 from bike_demand.training import steps
 
@@ -84,14 +84,10 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
 
 
 def _check_connections() -> None:
-    """Wait for a running deployment. Raises UnreachableError if a store is down, so that a flow fails early
-    and not between two steps.
-    """
+    """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
     settings = load_settings()
     require_reachable(normalize_store_uri(settings.tracking.uri))
-    address = settings.environments.production.database
-    with closing(open_database(address)) as database, lock(database, "deployment", BUSY_SECONDS):
-        pass
+    open_database(settings.environments.production.database).close()
 
 
 def _show_deployment(version: str = delivery.LATEST) -> None:
@@ -112,11 +108,11 @@ def _show_deployment(version: str = delivery.LATEST) -> None:
         create_markdown_artifact("\n".join(lines), key="deployment", description="Gates and decision.")
 
 
-def _is_to_deploy(version: int | None, deploy: bool | None) -> bool:
+def _is_to_deploy(version: int | None, deploy: bool | None, as_of: datetime | None) -> bool:
     """Whether to deploy the version of a training: if that is wanted and not decided yet."""
     settings = load_settings()
     wanted = settings.deploy.automatic if deploy is None else deploy
-    return wanted and delivery.earlier_decision(settings, str(version), print) is None
+    return wanted and delivery.earlier_decision(settings, str(version), as_of, print) is None
 
 
 @flow(name="train", flow_run_name=_run_name)
@@ -126,7 +122,7 @@ def train(as_of: datetime | None = None, allow_dirty: bool = False, deploy: bool
     `deploy`: whether to deploy it; by default as in params.yaml.
     """
     made, new = steps.run(as_of, allow_dirty, _with_retries(ingest), validate, build, log_and_register)
-    if _is_to_deploy(made.version, deploy):
+    if run_as_task("decide on a deployment", lambda: _is_to_deploy(made.version, deploy, as_of)):
         payload = {"version": str(made.version), "as_of": "" if as_of is None else as_of.isoformat()}
         emit_event(REGISTERED, resource={"prefect.resource.id": RESOURCE}, payload=payload)
     return made, new
@@ -138,7 +134,7 @@ def deploy(version: str, as_of: str = "") -> None:
     run_as_task("connect", _check_connections)
     moment = datetime.fromisoformat(as_of) if as_of else None
     try:
-        delivery.deploy(load_settings(), version, moment, print, run=run_as_task)
+        delivery.deploy(load_settings(), version, moment, print, run=run_as_task, patience=BUSY_SECONDS)
     finally:
         _show_deployment(version)
 
@@ -147,5 +143,5 @@ def deploy(version: str, as_of: str = "") -> None:
 def ab_step(as_of: datetime | None = None) -> None:
     """Evaluate the A/B test, decide if possible, and evaluate the watch of a promotion."""
     run_as_task("connect", _check_connections)
-    step(load_settings(), as_of, print, run_as_task)
+    step(load_settings(), as_of, print, run_as_task, BUSY_SECONDS)
     _show_deployment()

@@ -62,7 +62,7 @@ def deploy_after_training(
     from bike_demand.release import deploy as delivery
     from bike_demand.release.decision import page_of
 
-    standing = delivery.earlier_decision(settings, wanted, report)
+    standing = delivery.earlier_decision(settings, wanted, as_of, report)
     if standing is not None:
         report(f"Version {wanted} {standing}.")
     elif server_deploys_new_versions(settings.flow):

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -17,9 +18,9 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.data.frames import time_range
 from bike_demand.release.decision import page_of
-from bike_demand.release.deploy import check, deploy, release
+from bike_demand.release.deploy import check, deploy, earlier_decision, release
 from bike_demand.release.gates import GATES, Gate, GateContext, GateResult
-from bike_demand.store.deployments import open_deployments
+from bike_demand.store.deployments import Deployments, open_deployments
 from bike_demand.store.tables import State
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.traffic_split import traffic_split
@@ -343,13 +344,18 @@ def test_a_champion_that_changes_meanwhile_is_noticed(live: Tracking, handoffs: 
     assert live.aliases() == {"champion": 3, "challenger": 2}
 
 
-def test_steps_that_are_repeated_start_one_test_and_queue_once(live: Tracking) -> None:
+def test_steps_that_are_repeated_start_one_test_and_queue_once(
+    live: Tracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
     register(constant(Path("three"), 50.0), tracking=live)
+    waited = []
+    monkeypatch.setattr(Deployments, "rollout", lambda _: waited.append("for the workers") or "Live.")
     output: list[str] = []
     for number in ("2", "3"):
         deploy(load_settings(), number, None, output.append, (), twice)
     assert output[0].startswith("Version 2 passed all gates; its A/B test against version 1 starts")
     assert output[-1] == "Version 3 passed all gates and is queued until the test of version 2 ends."
+    assert len(waited) == 2  # for the test only, as it was started twice
     assert live.aliases() == {"champion": 1, "challenger": 2}
     assert [current_deployment(each).state for each in (2, 3)] == [State.TESTING, State.QUEUED]
 
@@ -377,6 +383,22 @@ def test_concurrent_deployment_is_refused(live: Tracking) -> None:
     ):
         deployed(2)
     assert live.aliases() == {"champion": 1}
+
+
+def test_deployment_with_patience_waits_for_another_one(live: Tracking) -> None:
+    running, output = FileLock("state/.production.db.deployment", thread_local=False), list[str]()
+    running.acquire()
+    threading.Timer(0.3, running.release).start()
+    deploy(load_settings(), "2", None, output.append, (), patience=30)
+    assert live.aliases() == {"champion": 1, "challenger": 2}
+
+
+def test_a_change_found_after_a_training_is_adopted_at_the_time_of_the_training(live: Tracking) -> None:
+    live.set_alias("champion", 2)
+    at, output = datetime(2011, 3, 20), list[str]()
+    assert "is live already" in str(earlier_decision(load_settings(), "2", at, output.append))
+    assert "out of band" in output[0]
+    assert current_deployment(2).changed_at == at
 
 
 # ---- emergency release

@@ -330,7 +330,7 @@ def test_a_version_whose_service_fails_on_requests_is_stopped(
     monkeypatch.setattr(OnnxModel, "predict", fail_in_service)
     with answering(case, handoffs[0], "2") as running:
         output = failure_message("test-environment", running)
-    assert output.startswith("the test environment does not serve the version: ")
+    assert output.startswith("the test environment does not serve the version: JSONDecodeError: ")
 
 
 def test_gate_bypasses_network_proxy(

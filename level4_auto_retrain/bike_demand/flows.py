@@ -5,7 +5,7 @@ The only module that imports Prefect; `launch` decides whether it is needed.
 
 import json
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -26,7 +26,7 @@ from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
 from bike_demand.store import daily_stats, event_log
 from bike_demand.store.connection import normalize_store_uri, require_reachable
-from bike_demand.store.database import lock, open_database
+from bike_demand.store.database import open_database
 from bike_demand.store.deployments import all_deployments
 from bike_demand.store.tables import Signal
 from bike_demand.training import steps
@@ -90,19 +90,11 @@ def run_as_task(name: str, step: Callable[[], T]) -> T:
     return result
 
 
-def _check_stores(wait: bool = False) -> None:
-    """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps.
-
-    `wait`: also wait for a running deployment. Raises UserError if it takes too long.
-    """
+def _check_stores() -> None:
+    """Raises UnreachableError if a store is down, so that a flow fails early and not between two steps."""
     settings = load_settings()
     require_reachable(normalize_store_uri(settings.tracking.uri))
-    address = settings.environments.production.database
-    with (
-        closing(open_database(address)) as database,
-        lock(database, "deployment", BUSY_SECONDS) if wait else nullcontext(),
-    ):
-        pass
+    open_database(settings.environments.production.database).close()
 
 
 def _publish_deployment_artifact(version: str) -> None:
@@ -168,11 +160,11 @@ def _parse_time(as_of: str) -> datetime | None:
     return datetime.fromisoformat(as_of) if as_of else None
 
 
-def _is_to_deploy(version: int | None, deploy: bool | None) -> bool:
+def _is_to_deploy(version: int | None, deploy: bool | None, as_of: datetime | None) -> bool:
     """Whether to deploy the version of a training: if that is wanted and not decided yet."""
     settings = load_settings()
     wanted = settings.deploy.automatic if deploy is None else deploy
-    return wanted and delivery.earlier_decision(settings, str(version), print) is None
+    return wanted and delivery.earlier_decision(settings, str(version), as_of, print) is None
 
 
 @flow(name="train", flow_run_name=_run_name)
@@ -183,7 +175,7 @@ def train(as_of: datetime | None = None, allow_dirty: bool = False, deploy: bool
     deployed by that flow, any other by an automation.
     """
     made, new = steps.run(as_of, allow_dirty, _with_retries(ingest), validate, build, log_and_register)
-    if _is_to_deploy(made.version, deploy):
+    if run_as_task("decide on a deployment", lambda: _is_to_deploy(made.version, deploy, as_of)):
         by = "automation" if flow_run.parent_flow_run_id is None else "parent-flow"
         resource = {"prefect.resource.id": EVENT_RESOURCE, "bike-demand.deployed-by": by}
         emit_event(
@@ -198,9 +190,12 @@ def deploy(version: str, as_of: str = "") -> None:
 
     `as_of` is text, because automations can only pass text.
     """
-    run_as_task("connect", lambda: _check_stores(wait=True))
+    run_as_task("connect", _check_stores)
     try:
-        delivery.deploy(load_settings(), version, _parse_time(as_of), print, run=run_as_task)
+        # A cycle does not wait for another deployment; it tries again in the next one.
+        patience = 0.0 if flow_run.parent_flow_run_id else BUSY_SECONDS
+        moment = _parse_time(as_of)
+        delivery.deploy(load_settings(), version, moment, print, run=run_as_task, patience=patience)
     finally:
         _publish_deployment_artifact(version)
 

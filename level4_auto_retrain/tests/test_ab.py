@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from html import unescape
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from filelock import FileLock
@@ -16,7 +17,7 @@ from sqlalchemy import select
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import INPUT_COLUMNS, identity_fields
-from bike_demand.core.settings import load_settings
+from bike_demand.core.settings import REPORTS, load_settings
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.ab.evidence import ComparisonKind, Evidence
@@ -30,7 +31,7 @@ from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from tests.conftest import ROOT, Run, project_in
 from tests.predictions import log, model_with_error, rows_between, store_outcomes
 from tests.project_copy import change_params
-from tests.registry import copy_state, current_deployment, register, twice
+from tests.registry import copy_state, current_deployment, register
 from tests.service import running
 from tests.tiny import constant
 
@@ -42,6 +43,7 @@ class KilledError(BaseException):
     """In the place of a process that ends in the middle of something."""
 
 
+T = TypeVar("T")
 Deploy = Callable[[int, str], list[str]]
 
 
@@ -266,15 +268,16 @@ def test_trace_shows_the_test_in_which_the_prediction_was_made(
     tested: Tracking, deploy: Deploy, run: Run, project: Path
 ) -> None:
     models = (1, model_with_error(20.0)), (2, model_with_error(10.0))
-    (first,) = log(rows_between("2011-03-02", "2011-03-03")[:1], *models)
+    before, first = log(rows_between("2011-02-28", "2011-03-03")[::48], *models)[:2]
     assert run("ab", "stop", "--reason", "another share", "--as-of", "2011-03-04").status == 0
     change_params(project, share="0.2")
     assert "starts" in deploy(2, "2011-03-05")[0]
     (second,) = log(rows_between("2011-03-06", "2011-03-07")[:1], *models)
     shares = [
-        json.loads(run("trace", each, "--json").out)["traffic_split"]["share"] for each in (first, second)
+        json.loads(run("trace", each, "--json").out)["traffic_split"]["share"]
+        for each in (before, first, second)
     ]
-    assert shares == [0.5, 0.2]
+    assert shares == [0.5, 0.5, 0.2]
     assert tested.aliases()[CHALLENGER] == 2
 
 
@@ -335,8 +338,13 @@ def test_a_promotion_that_turns_out_worse_is_rolled_back_by_itself(
 def test_steps_that_are_repeated_promote_and_roll_back_once(tested: Tracking) -> None:
     output: list[str] = []
 
+    def again(_name: str, run: Callable[[], T]) -> T:
+        run()
+        shutil.rmtree(REPORTS, ignore_errors=True)  # as if it had failed before it wrote the pages
+        return run()
+
     def step(day: str) -> str:
-        step_module.step(load_settings(), datetime.fromisoformat(day), output.append, twice)
+        step_module.step(load_settings(), datetime.fromisoformat(day), output.append, again)
         return output[-1]
 
     answered("2011-03-05", 20.0, 10.0)
@@ -423,7 +431,7 @@ def test_queued_version_starts_after_watch_against_new_champion(
     output = run("ab", "step", "--as-of", "2011-03-12")
     assert output.status == 0
     assert compared == [2]
-    assert "Queued version 3 failed its gates: version 3 is refused by gate error" in output.out
+    assert "Version 3 was not deployed: version 3 is refused by gate error" in output.out
     assert current_deployment(3).state is State.FAILED_GATE
     assert tested.aliases().get(CHALLENGER) is None
 

@@ -115,7 +115,7 @@ def test_the_steps_are_tasks_of_a_flow_that_the_server_knows(copy: Path, api: st
     assert done.stdout.startswith(f"Running as a flow on the Prefect server at {api}.\n")
     assert "registered as version 1" in done.stdout
     tasks = task_runs(api)
-    assert set(tasks) == {"ingest", "validate", "dvc repro", "register"}
+    assert set(tasks) == {"ingest", "validate", "dvc repro", "register", "decide on a deployment"}
     assert {each["state_type"] for each in tasks.values()} == {"COMPLETED"}
     table = json.loads(artifacts(api, "metrics")[0]["data"])
     assert {"holdout_error", "bias"} <= {each["metric"] for each in table}

@@ -604,6 +604,21 @@ def test_repeated_response_to_a_missing_model_changes_nothing(database: Database
     assert rollbacks(database) == []
 
 
+@pytest.mark.usefixtures("database")
+def test_a_version_that_went_live_during_a_restore_is_reported(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cycle(run, BEGAN)
+    tracking = promote_out_of_band(2)
+    run_cycle(run, BEGAN)
+    remove_alias(tracking, CHAMPION)
+    meanwhile = "bike_demand.loop.champion.require_loadable"
+    monkeypatch.setattr(meanwhile, lambda *_: tracking.set_alias(CHAMPION, 1))
+    out = run_cycle(run, "2011-03-02")
+    assert "Version 1 is live." in out
+    assert "Restored" not in out
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("live_project")
 def test_rolled_back_version_made_live_again_is_rolled_back(run: Run) -> None:

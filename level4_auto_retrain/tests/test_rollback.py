@@ -150,11 +150,44 @@ def test_a_repeated_command_completes_the_interrupted_one_and_does_no_more(
 
     with monkeypatch.context() as patch:
         patch.setattr(*at, away)
-        assert "does not respond" in run("rollback", "--as-of", "2011-04-05").refusal()
+        refusal = run("rollback", "--as-of", "2011-04-05").refusal()
+        assert "version 3 is rolled back in the database" in refusal
+        assert "do not repeat this one (the registry does not respond)" in refusal
     assert "Version 2 is live now." in run("rollback", "--as-of", "2011-04-05").out
     assert tracking.aliases() == {"champion": 2}
     assert [current_deployment(each).state for each in (2, 3)] == [State.LIVE, State.ROLLED_BACK]
     assert "Version 1 is live again" in run("rollback", "--as-of", "2011-04-05").out
+
+
+def test_an_interrupted_promotion_is_not_taken_for_the_rollback(
+    tracking: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise UnreachableError("the registry does not respond")
+
+    register(constant(Path("4"), 4.0), tracking=tracking)
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracking, "set_alias", away)
+        with pytest.raises(UnreachableError):
+            deploy_without_gates(4, at=NOW)
+    assert "Version 3 is live again, instead of version 4" in run("rollback", "--as-of", "2011-04-05").out
+    assert tracking.aliases() == {"champion": 3}
+
+
+def test_gates_interrupted_before_a_later_version_went_live_stay_ended_after_its_rollback(
+    tracking: Tracking, run: Run
+) -> None:
+    for number in (4, 5):
+        register(constant(Path(str(number)), float(number)), tracking=tracking)
+    deploy_without_gates(4, State.VALIDATING, at=NOW)
+    assert "the next step resumes them" in run("ab", "status", "--as-of", "2011-04-05").out
+    deploy_without_gates(5, at=NOW)
+    back()
+    assert "the next step ends this deployment" in run("ab", "status", "--as-of", "2011-04-05").out
+    assert "Version 4 is not deployed" in run("ab", "step", "--as-of", "2011-04-05").out
+    assert current_deployment(4).state is State.SUPERSEDED
+    assert "superseded" in page_of(4).read_text(encoding="utf-8")
+    assert tracking.aliases() == {"champion": 3}
 
 
 # ---- until the services have taken it

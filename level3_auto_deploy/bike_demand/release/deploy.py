@@ -37,14 +37,15 @@ def deploy(
     report: Emit,
     gates: Sequence[Gate] = GATES,
     run: StepRunner = call,
+    patience: float = 0.0,
 ) -> None:
     """Take a version (its number, or `latest`) through the gates, and start its A/B test.
 
     During another version's test it is queued; if nothing is live, it goes live. `report` receives a line for
     each gate and one for the outcome; `run` executes each gate, and the transition after them. Raises
-    UserError if a gate refuses the version.
+    UserError if a gate refuses the version, or another deployment is still running after `patience` seconds.
     """
-    with open_deployments(settings, as_of, report) as deployments:
+    with open_deployments(settings, as_of, report, patience=patience) as deployments:
         version = find(deployments.tracking, wanted)
         row = deployments.find(version)
         if row is not None and (standing := reason_to_skip(deployments, row, wanted)):
@@ -117,9 +118,9 @@ def find(tracking: Tracking, wanted: str) -> Version:
     return tracking.version(int(wanted))
 
 
-def earlier_decision(settings: Settings, wanted: str, report: Emit) -> str | None:
+def earlier_decision(settings: Settings, wanted: str, as_of: datetime | None, report: Emit) -> str | None:
     """The version's current state or earlier decision, if it is not to be deployed after a training."""
-    with open_deployments(settings, None, report, locked=False) as deployments:
+    with open_deployments(settings, as_of, report, locked=False) as deployments:
         row = deployments.find(find(deployments.tracking, wanted))
         return None if row is None else reason_to_skip(deployments, row, LATEST)
 
@@ -211,8 +212,7 @@ class _DeploymentRun:
             outcome = f"{name} passed all gates; its {begins}."
 
         def begin() -> None:
-            rollout = decide(self.deployments, row, state, reason)
-            self.report(outcome if state is State.QUEUED else f"{outcome} {rollout}")
+            self.report(f"{outcome} {decide(self.deployments, row, state, reason)}".rstrip())
 
         self.run(step, begin)
 

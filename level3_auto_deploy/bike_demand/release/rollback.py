@@ -4,7 +4,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.release.decision import write_pages
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.store.deployments import Deployments
@@ -17,15 +17,22 @@ WATCH_ROLLBACK = "found worse by its watch"  # prefix of the reason if the watch
 def roll_back_champion(deployments: Deployments, reason: str) -> str:
     """Roll back the live version for a person. Returns one line about it.
 
-    If opening the deployments completed an interrupted change of the champion, nothing more is changed: that
-    may have been this rollback. Raises UserError if no version is live, and like `roll_back`.
+    If opening the deployments completed an interrupted rollback, nothing more is changed: it may have been
+    this one. Raises UserError if no version is live, and like `roll_back`.
     """
     bad = deployments.live()
     if bad is None:
         raise UserError("no version is live; make one live: python -m bike_demand deploy VERSION")
-    if any(CHAMPION in each.aliases for each in deployments.completed):
+    if any(CHAMPION in each.aliases and each.old is State.RETIRED for each in deployments.completed):
         return f"Version {bad.version} is live now. {deployments.rollout()} To roll it back too, repeat this."
-    return roll_back(deployments, bad, reason)
+    try:
+        return roll_back(deployments, bad, reason)
+    except UnreachableError as error:
+        if not any(each.id == bad.id for each in deployments.all(State.ROLLED_BACK)):
+            raise
+        follow = "the aliases follow with the next command, for example `ab status`; do not repeat this one"
+        done = f"version {bad.version} is rolled back in the database"
+        raise UnreachableError(f"{done}; {follow} ({error})") from None
 
 
 def roll_back(deployments: Deployments, bad: Deployment, reason: str, **details: Any) -> str:
@@ -35,13 +42,13 @@ def roll_back(deployments: Deployments, bad: Deployment, reason: str, **details:
     live. Raises UserError if there is no earlier version or it cannot be loaded, and then changes nothing.
     """
     deployments.reconcile()
-    live, testing = deployments.live(), deployments.testing()
+    live = deployments.live()
     if live is not None and live.id == bad.id:
         good = _last_good(deployments)
         require_loadable(deployments, good)
         deployments.restore(good, bad, reason, **details)
     bad = next(each for each in deployments.all() if each.id == bad.id)
-    write_pages(deployments, bad, *filter(None, [testing]))
+    write_pages(deployments)
     if bad.state is not State.ROLLED_BACK:
         return f"Version {bad.version} is no longer live: {bad.reason}."
     instead = f"instead of version {bad.version} ({bad.reason})"

@@ -147,9 +147,10 @@ def _randomization(deployments: Deployments, logged: LoggedPrediction) -> Facts:
     test: Facts = {}
     if logged.other_role in ("challenger", "champion") and logged.other_version is not None:
         challenger = logged.version if logged.variant == "challenger" else logged.other_version
-        tests = (each.test for each in deployments.all() if each.version == challenger)
-        began = [each for each in tests if each and each["began"] <= logged.event_time.isoformat()]
-        test = began[-1] if began else {}
+        tests = [each.test for each in deployments.all() if each.test and each.version == challenger]
+        began = [each for each in tests if each["began"] <= logged.event_time.isoformat()]
+        # A row may be a little older than the test in which it is predicted.
+        test = (began[-1:] or tests or [test])[0]
     return {name: test.get(name) for name in ("share", "salt", "randomize_by")}
 
 

@@ -104,6 +104,8 @@ def restore_last_good(context: Context) -> str | None:
     except UserError:
         return None
     context.deployments.restore(good, None, "no version was live")
+    if (live := context.deployments.live()) is not None and live.id != good.id:
+        return f"Version {live.version} is live."  # meanwhile
     return f"Restored version {good.version}, the last good version."
 
 

@@ -9,25 +9,29 @@ from bike_demand.store.database import Database
 from bike_demand.store.deployments import Deployments, history
 from bike_demand.store.tables import Deployment, State
 
+LAST_TRANSITIONS = 8  # more than those of one decision: of the version, the champion and the challenger
 TEMPLATE = Path(__file__).with_name("decision.html.j2")
 
 
 def decide(deployments: Deployments, row: Deployment, state: State, reason: str, **details: Any) -> str:
     """Make a transition, write the pages, and wait for the rollout, about which it returns one line.
 
-    `details`: time and evidence of the transition. Can be repeated, as transitions can.
+    `details`: time and evidence of the transition. Can be repeated, as transitions can. A version that is
+    queued changes nothing in production, so there is no rollout.
     """
-    before = deployments.all(State.LIVE, State.TESTING)
     deployments.transition(row, state, reason, **details)
-    write_pages(deployments, row, *before)
-    return deployments.rollout()
+    write_pages(deployments)
+    return "" if state is State.QUEUED else deployments.rollout()
 
 
-def write_pages(deployments: Deployments, *rows: Deployment) -> None:
-    """Write the pages of these deployments, and of those that are live or in a test now."""
-    wanted = {each.id for each in rows}
+def write_pages(deployments: Deployments) -> None:
+    """Write the pages of the deployments that were changed last, and of those that are live or in a test.
+
+    A repeated step writes the same pages, although its transition was made before.
+    """
+    changed = {each.deployment for each in history(deployments.database)[-LAST_TRANSITIONS:]}
     for row in deployments.all():
-        if row.id in wanted or row.state in (State.LIVE, State.TESTING):
+        if row.id in changed or row.state in (State.LIVE, State.TESTING):
             write_page(deployments.database, row)
 
 

@@ -90,16 +90,20 @@ class Deployments:
     def waiting(self) -> list[Deployment]:
         """The deployments that a step takes up, oldest first: queued, or interrupted in their gates.
 
-        While the lock of deployments is held, no gates run. Interrupted ones older than the champion's are
-        outdated; those of a person who skips the A/B test are begun anew by that person.
+        While the lock of deployments is held, no gates run. Interrupted ones of a person who skips the A/B
+        test are begun anew by that person.
         """
-        live = self.live()
         return [
             row
             for row in self.all(*UNDECIDED)
-            if row.state is State.QUEUED
-            or (row.skip_reason is None and (live is None or live.began_at < row.began_at))
+            if row.state is State.QUEUED or (row.skip_reason is None and not self.is_outdated(row))
         ]
+
+    def is_outdated(self, row: Deployment) -> bool:
+        """Whether its gates were interrupted, and a later deployment went live, whatever became of that."""
+        went_live = self.all(State.LIVE, State.RETIRED, State.ROLLED_BACK)
+        interrupted = row.state in (State.CREATED, State.VALIDATING)
+        return interrupted and any(each.began_at > row.began_at for each in went_live)
 
     def find(self, version: Version) -> Deployment | None:
         """The version's live or testing deployment, else its latest; None if it has none."""
@@ -409,16 +413,23 @@ class Deployments:
 
 @contextmanager
 def open_deployments(
-    settings: Settings, as_of: datetime | None, report: Emit, *, locked: bool = True, reading: bool = False
+    settings: Settings,
+    as_of: datetime | None,
+    report: Emit,
+    *,
+    locked: bool = True,
+    reading: bool = False,
+    patience: float = 0.0,
 ) -> Iterator[Deployments]:
     """The reconciled deployments of production. `locked`: hold the lock against other deploying commands.
     `reading`: for commands that only show them: an unreachable registry is just a warning.
 
-    Raises UserError if another command holds the lock, UnreachableError if a store is down.
+    Raises UserError if another command still holds the lock after `patience` seconds, UnreachableError if a
+    store is down.
     """
     with (
         closing(open_database(settings.environments.production.database)) as database,
-        lock(database, "deployment") if locked else nullcontext(),
+        lock(database, "deployment", patience) if locked else nullcontext(),
     ):
         deployments = Deployments(settings, Tracking(settings), database, as_of, report)
         try:

@@ -48,7 +48,9 @@ def run_integration_test(context: GateContext) -> GateResult:
             evidence["seconds_until_ready"] = f"{time.monotonic() - began:.1f}"
             failed = failures(address, model, keys)
     except (UserError, *UNUSABLE) as error:
-        return GateResult(False, f"the test environment does not serve the version: {error}", evidence)
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        problem = f"the test environment does not serve the version: {kind}{error}"
+        return GateResult(False, problem, evidence)
     if failed:
         return GateResult(False, failed[0], evidence | {"failed": failed})
     return GateResult(True, f"{len(CHECKS)} checks over HTTP", evidence)
@@ -103,7 +105,7 @@ def _wait_for(address: str, version: str, keys: Mapping[str, str], until: float)
                 return
             problem = f"it serves version {about['version']}" if status == 200 else f"status {status}"
         except UNUSABLE as error:
-            problem = str(error) or type(error).__name__
+            problem = f"{type(error).__name__}: {error}"
         if time.monotonic() > until:
             raise UserError(f"{address}: {problem}")
         time.sleep(POLL_SECONDS)

@@ -17,7 +17,7 @@ from bike_demand.release.decision import decide, write_pages
 from bike_demand.release.deploy import deploy
 from bike_demand.release.promotion import promote_newest
 from bike_demand.release.rollback import WATCH_ROLLBACK, roll_back
-from bike_demand.store.deployments import Deployments, Emit, open_deployments
+from bike_demand.store.deployments import UNDECIDED, Deployments, Emit, open_deployments
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import State
 from bike_demand.store.traffic_split import AB_RATIO_TAG
@@ -26,11 +26,13 @@ UNIT_LABELS = {"time": "event times", "key": "keys"}
 SAMPLE_RATIO_P_VALUE = 0.001  # a smaller p-value of the sample-ratio test is not chance
 
 
-def step(settings: Settings, as_of: datetime | None, report: Emit, run: StepRunner = call) -> None:
+def step(
+    settings: Settings, as_of: datetime | None, report: Emit, run: StepRunner = call, patience: float = 0.0
+) -> None:
     """Evaluate the watch and the running test, start the next test, and delete old predictions.
 
     `report` receives a line for each result; `run` executes each step. Raises UserError if the store or the
-    database is down, or a deployment is running.
+    database is down, or a deployment is still running after `patience` seconds.
     """
     lines: list[str] = []
 
@@ -38,9 +40,14 @@ def step(settings: Settings, as_of: datetime | None, report: Emit, run: StepRunn
         lines.append(line)
         report(line)
 
-    with open_deployments(settings, as_of, note) as deployments:
+    with open_deployments(settings, as_of, note, patience=patience) as deployments:
         for line in changed_settings(deployments):
             note(line)
+        for row in filter(deployments.is_outdated, deployments.all(*UNDECIDED)):
+            reason = "its gates were interrupted, and a later deployment went live"
+            deployments.transition(row, State.SUPERSEDED, reason)
+            write_pages(deployments)
+            note(f"Version {row.version} is not deployed: {reason}.")
         watched = _evaluate_watch(deployments, note, run)
         busy = _evaluate_test(deployments, note, run) or watched
         newest = None if busy else _next_waiting(deployments, note)
@@ -86,7 +93,7 @@ def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> 
     else:
         reason = f"was watched for {comparison.days} days: {evidence.reason}"
         deployments.end_watch(row, reason, evidence.now, watch=watch)
-        write_pages(deployments, row)
+        write_pages(deployments)
         report(f"Version {comparison.version} {reason}.")
     return False
 
@@ -121,6 +128,7 @@ def _next_waiting(deployments: Deployments, report: Emit) -> int | None:
     for row in waiting[:-1]:
         newest = waiting[-1].version
         deployments.transition(row, State.SUPERSEDED, f"version {newest} is newer and is tested instead")
+        write_pages(deployments)
         report(f"Version {row.version} is not tested: version {newest} is newer.")
     return waiting[-1].version if waiting else None
 
@@ -132,7 +140,7 @@ def _start(settings: Settings, number: int, as_of: datetime | None, report: Emit
     except UnreachableError:
         raise
     except UserError as error:
-        report(f"Queued version {number} failed its gates: {error}")
+        report(f"Version {number} was not deployed: {error}")
 
 
 def status(settings: Settings, as_of: datetime | None, report: Emit) -> None:
@@ -147,8 +155,14 @@ def status(settings: Settings, as_of: datetime | None, report: Emit) -> None:
             report(f"No test is running: {'a promotion is watched' if comparisons else live}.")
         for comparison in comparisons:
             report(as_text(collect(deployments, comparison)))
-        for row in deployments.all(State.QUEUED):
-            report(f"Version {row.version} has been queued since {iso(row.changed_at)}.")
+        for row in deployments.all(*UNDECIDED):
+            if row.state is State.QUEUED:
+                report(f"Version {row.version} has been queued since {iso(row.changed_at)}.")
+                continue
+            then = "the next step resumes them" if row.skip_reason is None else "release it again"
+            if deployments.is_outdated(row):
+                then = "the next step ends this deployment, because a later one went live"
+            report(f"The gates of version {row.version} began; if they were interrupted, {then}.")
 
 
 def changed_settings(deployments: Deployments) -> Iterator[str]:
