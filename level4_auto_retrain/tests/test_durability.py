@@ -189,7 +189,8 @@ def test_test_environment_has_its_own_versions_database_and_model_cache(released
         logged = queries.find_prediction(database, answer["id"])
     assert logged is not None
     assert logged.deployment == "d"
-    assert not (released / "state" / "production.db").exists()
+    with log_of(released) as production:
+        assert queries.find_prediction(production, answer["id"]) is None
     assert sorted(each.name for each in (released / "state" / "serving").iterdir()) == ["test"]
 
 

@@ -100,14 +100,15 @@ def record_other_rollbacks(context: Context) -> None:
 def _close(context: Context, incident: Incident, has_case: bool = False) -> None:
     """End an incident. The alert is raised first, so that an interrupted end is repeated."""
     cost = _cost(context, incident)
-    done = "No action was needed."
+    # Responses repeat daily with new details; keep the latest of those with the same first sentence.
+    responses = {each["response"].partition(". ")[0]: each["response"] for each in incident.responses}
+    done = " ".join(responses.values())
     learned = " Its rows were kept as a regression case, checked before every later training."
     if incident.kind is SignalKind.BAD_RELEASE and (row := _rolled_back(context, incident)) is not None:
         cost |= _release_cost(context, incident, row)
-        done = f"Rolled back: {row.reason}."
+        if row.reason not in done and "Rolled back" not in done:  # interrupted before it was recorded
+            done = f"{done} Rolled back: {row.reason}.".lstrip()
     days = max(1, (context.now - incident.since).days)
-    # Responses repeat daily with new details; keep the latest of those with the same first sentence.
-    responses = {each["response"].partition(". ")[0]: each["response"] for each in incident.responses}
     raise_alert(
         context.settings,
         context.database,
@@ -119,7 +120,7 @@ def _close(context: Context, incident: Incident, has_case: bool = False) -> None
             f" (detected {incident.detected_at:%Y-%m-%d}): {incident.description}"
         ),
         evidence=cost,
-        response=(" ".join(responses.values()) or done) + (learned if has_case else ""),
+        response=(done or "No action was needed.") + (learned if has_case else ""),
         suggestion="No action needed. `python -m bike_demand incidents` has the whole record.",
     )
     event_log.end_incident(context.database, incident.id, context.now, cost)
