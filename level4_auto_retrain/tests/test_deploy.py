@@ -348,8 +348,13 @@ def test_steps_that_are_repeated_start_one_test_and_queue_once(
     live: Tracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     register(constant(Path("three"), 50.0), tracking=live)
-    waited = []
-    monkeypatch.setattr(Deployments, "rollout", lambda _: waited.append("for the workers") or "Live.")
+    waited: list[Deployments] = []
+
+    def rollout(deployments: Deployments) -> str:
+        waited.append(deployments)
+        return "Live."
+
+    monkeypatch.setattr(Deployments, "rollout", rollout)
     output: list[str] = []
     for number in ("2", "3"):
         deploy(load_settings(), number, None, output.append, (), twice)

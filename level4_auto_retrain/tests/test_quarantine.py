@@ -337,6 +337,7 @@ def test_undetected_case_blocks_training(run: Run, capsys: pytest.CaptureFixture
         case = make_case(incident.id, check_labels(rows, LABELS, RULES)[0], rows, LABELS, RULES)
         assert case is not None
         event_log.add_regression_case(database, incident.id, json.loads(case.model_dump_json()))
+        event_log.end_incident(database, incident.id, noticed, {})
     assert run("ingest").status == 0
     assert len(quarantine.read_quarantine().cases) == 1
     assert stages.main(["validate"]) == 0
