@@ -411,6 +411,18 @@ def test_newest_queued_version_is_tested_next(tested: Tracking, deploy: Deploy, 
     assert known(tested) == before
 
 
+def test_queued_version_is_withdrawn(tested: Tracking, deploy: Deploy, run: Run) -> None:
+    deploy(3, "2011-03-02")
+    stop = ("ab", "stop", "--reason", "learned from the wrong month", "--as-of", "2011-03-03")
+    assert "4 is neither tested nor queued" in run(*stop, "4").refusal()
+    assert "Version 3 is withdrawn" in run(*stop, "3").out
+    assert current_deployment(3).state is State.SUPERSEDED
+    assert tested.aliases()[CHALLENGER] == 2
+    assert "Version 3" not in run("ab", "status", "--as-of", "2011-03-03").out
+    assert "3 is neither tested nor queued" in run(*stop, "3").refusal()
+    assert "The test of version 2 is stopped" in run(*stop, "2").out
+
+
 @pytest.mark.slow
 def test_queued_version_starts_after_watch_against_new_champion(
     tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -282,12 +282,16 @@ def ab_status(as_of: AsOf = None) -> None:
 
 @ab.command("stop", epilog='Example: python -m bike_demand ab stop --reason "the world changed"')
 def ab_stop(
-    reason: Annotated[str, typer.Option(help="Why; stored with the evidence.")], as_of: AsOf = None
+    reason: Annotated[str, typer.Option(help="Why; stored with the evidence.")],
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="A version that is tested or queued.")
+    ] = None,
+    as_of: AsOf = None,
 ) -> None:
-    """End the running A/B test; the champion stays live."""
+    """End the running A/B test, or withdraw a queued version; the champion stays live."""
     from bike_demand.release.ab.step import stop
 
-    stop(settings.load_settings(), f"stopped by a person: {reason}", as_of, typer.echo)
+    stop(settings.load_settings(), f"stopped by a person: {reason}", as_of, typer.echo, version)
 
 
 @app.command(epilog="Example: python -m bike_demand trace 0a1b2c3d4e5f60718293a4b5c6d7e8f9 --rows")

@@ -59,12 +59,25 @@ def step(
         report("No test or watch is running and no version is queued; nothing to do.")
 
 
-def stop(settings: Settings, reason: str, as_of: datetime | None, report: Emit) -> None:
-    """End the running test without a verdict. Raises UserError if there is none."""
+def stop(
+    settings: Settings, reason: str, as_of: datetime | None, report: Emit, wanted: str | None = None
+) -> None:
+    """End the running test without a verdict; with `wanted`, that version's test, or its wait for one.
+
+    Raises UserError if there is nothing to stop.
+    """
     with open_deployments(settings, as_of, report) as deployments:
         row = deployments.testing()
+        if wanted is not None and (row is None or str(row.version) != wanted):
+            row = next((each for each in deployments.all(*UNDECIDED) if str(each.version) == wanted), None)
         if row is None:
-            raise UserError("no test is running, so there is none to stop")
+            what = "no test is running" if wanted is None else f"{wanted} is neither tested nor queued"
+            raise UserError(f"{what}, so there is nothing to stop")
+        if row.state is not State.TESTING:
+            deployments.transition(row, State.SUPERSEDED, reason)
+            write_pages(deployments)
+            report(f"Version {row.version} is withdrawn and will not be tested.")
+            return
         try:
             comparison = running_test(deployments)
             assert comparison is not None
