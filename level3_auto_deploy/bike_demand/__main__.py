@@ -336,12 +336,20 @@ def key(
     operations: Annotated[
         bool, typer.Option("--operations", help="For /metrics and /model, not for predictions and outcomes.")
     ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="In place of the owner's earlier key.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Delete the owner's key instead.")] = False,
 ) -> None:
     """Create an API key of the service and print it once; only its SHA-256 is stored."""
-    from bike_demand.serving.keys import make_key
+    from bike_demand.serving.keys import make_key, revoke_key
 
     file = Path(settings.load_settings().serving.keys)
-    typer.echo(make_key(file, name, "operations" if operations else "client"))
+    if not revoke:
+        typer.echo(make_key(file, name, "operations" if operations else "client", replace=replace))
+        return
+    if operations or replace:
+        raise UserError("--revoke: give it without --operations and --replace")
+    revoke_key(file, name)
+    typer.echo(f"The key of {name} is revoked; services refuse it within a second.")
 
 
 def _count(months: list[str]) -> str:

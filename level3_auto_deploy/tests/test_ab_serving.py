@@ -16,7 +16,7 @@ from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, Secon
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.outcome_requests import OutcomeStore
-from bike_demand.serving.prediction import PredictedBatch, assign_variant, to_log_rows
+from bike_demand.serving.prediction import PredictedBatch, assign_variant, log_failure, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
 from bike_demand.store.database import open_database
@@ -147,14 +147,18 @@ def test_a_challenger_that_fails_when_asked_does_not_harm_the_answer(
 
 
 def test_a_live_model_that_gives_no_number_is_reported_and_not_logged(
-    models: tuple[OnnxModel, OnnxModel],
+    models: tuple[OnnxModel, OnnxModel], caplog: pytest.LogCaptureFixture
 ) -> None:
+    log_failure.cache_clear()
     holder = ModelHolder()
     holder.live = LiveModels(Broken(models[0], float("nan")))  # type: ignore[arg-type]
     with serve_in_thread(create_app(holder)) as client:
+        client.post("/predict", json=EXAMPLE)
         response = client.post("/predict", json=EXAMPLE)
     assert response.status_code == 500
     assert "version 1 returned NaN or infinity" in response.json()["detail"]
+    (record,) = [each for each in caplog.records if each.getMessage() == "prediction_failed"]
+    assert response.json()["detail"] in record.__dict__["detail"]
 
 
 def test_model_route_names_both_versions(models: tuple[OnnxModel, OnnxModel]) -> None:

@@ -3,9 +3,11 @@
 import codecs
 import contextlib
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,28 @@ def test_two_labels_of_one_row_are_refused_and_none_is_stored(
     response = client.post("/outcomes", json=body)
     assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", *where])
     assert known(file) is None
+
+
+def test_slow_database_does_not_hold_up_other_requests(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, released = threading.Semaphore(0), threading.Event()
+
+    def store_once_released(database: Database, labels: Mapping[RowId, float]) -> Stored:
+        begun.release()
+        released.wait(10)
+        return store(database, labels)
+
+    monkeypatch.setattr("bike_demand.serving.outcome_requests.store", store_once_released)
+    many = (os.cpu_count() or 1) + 8  # more than the threads that requests share
+    with ThreadPoolExecutor(many) as threads:
+        answers = [threads.submit(client.post, "/outcomes", json=[ONE]) for _ in range(many)]
+        try:
+            assert begun.acquire(timeout=10)
+            assert client.get("/metrics", timeout=5).status_code == 200
+        finally:
+            released.set()
+        assert {each.result().status_code for each in answers} == {200}
 
 
 def test_outcomes_that_take_too_long_may_be_sent_again(

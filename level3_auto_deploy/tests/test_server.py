@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bike_demand.core.settings import load_settings
@@ -178,3 +179,17 @@ def wait_until(happened: Callable[[], bool]) -> None:
     while not happened():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+@posix
+def test_killed_worker_is_reported_and_a_failing_replacement_in_one_line(released: Path) -> None:
+    with running(released, "--workers", "2") as service:
+        (released / "params.yaml").write_text("nonsense: 1\n", encoding="utf-8")
+        parent = psutil.Process(service.process.pid)
+        workers = [each for each in parent.children() if "spawn_main" in " ".join(each.cmdline())]
+        workers[0].kill()
+        assert service.process.stderr is not None
+        lines = [service.process.stderr.readline() for _ in range(2)]
+        assert lines[0] == f"Child process [{workers[0].pid}] died\n"
+        assert lines[1].startswith("error: params.yaml: nonsense")

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,17 @@ def test_body_is_not_validated_without_key(client: Client) -> None:
     assert client.post("/predict", json={}).status_code == 401
 
 
+def test_a_key_for_operations_may_be_the_password_of_http_basic(
+    client: Client, keys: tuple[str, str]
+) -> None:
+    assert client.post("/predict", json=EXAMPLE, auth=("planning", keys[0])).status_code == 401
+    assert client.get("/metrics", auth=("prometheus", keys[1])).status_code == 200
+    assert client.get("/metrics", auth=("prometheus", "wrong")).status_code == 401
+    # A proxy in front may have a password of its own.
+    assert client.get("/metrics", auth=("a", "b"), headers={HEADER: keys[1]}).status_code == 200
+    assert client.get("/metrics", headers={b"Authorization": b"Basic \xe9"}).status_code == 401
+
+
 def test_life_readiness_and_documentation_are_open(client: Client) -> None:
     for path in ("/live", "/ready", "/docs", "/openapi.json"):
         assert client.get(path).status_code == 200
@@ -160,6 +172,22 @@ def test_the_environment_says_where_the_keys_lie(
     assert run("key", "planning").status == 0
     assert not (project / "state" / "keys.yaml").exists()
     assert read_keys(project / "secret" / "keys.yaml")
+
+
+def test_a_key_is_replaced_and_revoked(project: Path, run: Run) -> None:
+    file = project / "state" / "keys.yaml"
+    first, second = run("key", "planning").out.strip(), run("key", "planning", "--replace").out.strip()
+    assert (ApiKeys(file).holder(first), ApiKeys(file).holder(second)) == (None, ("planning", "client"))
+    assert "--revoke" in run("key", "planning", "--revoke", "--replace").refusal()
+    assert "no key of nobody; keys there: planning" in run("key", "nobody", "--revoke").refusal()
+    assert run("key", "planning", "--revoke").status == 0
+    assert read_keys(file) == {}
+
+
+def test_keys_made_at_the_same_time_are_all_kept(file: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda name: make_key(file, name, "client"), "abcdefgh"))
+    assert sorted(read_keys(file)) == list("abcdefgh")
 
 
 @pytest.mark.parametrize(("name", "message"), [("planning", "has a key already"), ("a b", "give up to 64")])

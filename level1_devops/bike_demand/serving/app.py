@@ -8,6 +8,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic_core import to_json
 
 from bike_demand.core.current import IdentityFields, identity_fields
+from bike_demand.core.errors import UserError
 from bike_demand.core.settings import MODEL, load_settings
 from bike_demand.handoff import Manifest
 from bike_demand.serving import docs
@@ -72,7 +73,10 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
 
 def create_live_app() -> FastAPI:
     """The application with this project's live model, as started by each worker process."""
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except UserError as error:  # params.yaml was changed before this worker replaced another
+        raise SystemExit(f"error: {error}") from None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from bike_demand.core.current import IdentityFields, identity_fields
+from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
@@ -99,7 +100,10 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
 
 def create_live_app() -> FastAPI:
     """The application with the registry's live model, as started by each worker process."""
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except UserError as error:  # params.yaml was changed before this worker replaced another
+        raise SystemExit(f"error: {error}") from None
     holder = ModelHolder()
     poller = RegistryPoller(holder, RegistryModels(Tracking(settings)), settings.serving.poll_seconds)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -139,6 +140,7 @@ def run(factory: str, listener: socket.socket, workers: int, serving: ServingSet
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     if workers > 1:
+        _report_dead_workers()
         Multiprocess(config, sockets=[listener]).run()
         return
     server = uvicorn.Server(config)
@@ -147,6 +149,15 @@ def run(factory: str, listener: socket.socket, workers: int, serving: ServingSet
         signal.signal(signal.SIGTERM, lambda *_: setattr(server, "should_exit", True))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
+
+
+def _report_dead_workers() -> None:
+    """Let uvicorn's parent process say that a worker was killed, for which it has an INFO record."""
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: record.levelno > logging.INFO or "died" in record.getMessage())
+    parent = logging.getLogger("uvicorn.error")
+    parent.setLevel(logging.INFO)
+    parent.addHandler(handler)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

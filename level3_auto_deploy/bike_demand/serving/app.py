@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +28,7 @@ from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
 from bike_demand.store.outcomes import Stored
 
 OUTCOME_SECONDS = 15.0  # time limit for storing outcomes in the database
+OUTCOME_THREADS = 4  # of their own, so that a slow database does not hold up /metrics
 
 
 class Prediction(IdentityFields):  # type: ignore[misc]
@@ -81,6 +83,7 @@ def create_app(
     """
     keys, recorder = keys or ApiKeys(), recorder or Recorder()
     batcher = Batcher(recorder.metrics.failed)
+    outcome_threads = ThreadPoolExecutor(OUTCOME_THREADS, "outcomes")
     app = new_app(lifespan)
     app.add_middleware(Telemetry, recorder=recorder)
     for_clients = RequireKey(keys, "client")
@@ -135,7 +138,8 @@ def create_app(
             return outcomes.store(given)
 
         try:
-            stored = await asyncio.wait_for(asyncio.to_thread(store), OUTCOME_SECONDS)
+            storing = asyncio.get_running_loop().run_in_executor(outcome_threads, store)
+            stored = await asyncio.wait_for(storing, OUTCOME_SECONDS)
         except UserError as error:
             raise HTTPException(503, f"nothing was stored; try again later: {error}") from None
         except TimeoutError:  # the thread goes on
@@ -198,7 +202,10 @@ def create_app(
 
 def create_live_app() -> FastAPI:
     """The application with the registry's live models, as started by each worker process."""
-    settings = load_settings()
+    try:
+        settings = load_settings()
+    except UserError as error:  # params.yaml was changed before this worker replaced another
+        raise SystemExit(f"error: {error}") from None
     worker = ServiceWorker(settings, os.environ.get(ENVIRONMENT, "production"))
 
     @asynccontextmanager

@@ -1,17 +1,21 @@
 """API keys with two roles: client (predictions, outcomes) and operations (models, metrics)."""
 
+import base64
 import hashlib
 import hmac
 import logging
 import re
 import secrets
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from fastapi import HTTPException, Request
 from fastapi.security import APIKeyHeader
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bike_demand.core.configuration import read_yaml
@@ -85,6 +89,9 @@ class ApiKeys:
 class RequireKey(APIKeyHeader):
     """Dependency that admits a request by its API key. Returns the client's name.
 
+    For operations, which only read, the key may also be the password of HTTP Basic, with any user name. A
+    browser sends that with every page's requests, so it must not be enough to store anything.
+
     Raises HTTPException 401 without a known key, 403 for a key with another role.
     """
 
@@ -97,7 +104,14 @@ class RequireKey(APIKeyHeader):
 
     def given(self, request: Request) -> str | None:
         """The API key of the request."""
-        return request.headers.get(HEADER)
+        if (key := request.headers.get(HEADER)) is not None or self._role == "client":
+            return key
+        scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+        try:
+            decoded = base64.b64decode(encoded, validate=True).decode() if scheme.lower() == "basic" else ""
+        except ValueError:
+            return None
+        return decoded.partition(":")[2] or None
 
     async def __call__(self, request: Request) -> str:
         """The name of the client, which is also noted in the request's scope."""
@@ -106,25 +120,41 @@ class RequireKey(APIKeyHeader):
         if holder is None:
             raise HTTPException(401, f"give an API key in the header {HEADER}", headers)
         name, role = holder
+        request.scope[CLIENT] = name
         if role not in (None, self._role):
             message = f"the key of {name} has the role {role}; this needs {self._role}"
             raise HTTPException(self.wrong_role, message, headers)
-        request.scope[CLIENT] = name
         return name
 
 
-def make_key(file: Path, name: str, role: KeyRole) -> str:
+def make_key(file: Path, name: str, role: KeyRole, *, replace: bool = False) -> str:
     """Create a key, add its digest to the file, and return the key itself. Raises UserError."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise UserError(f"name {name!r}: give up to 64 letters, digits, `_`, `.` or `-`")
-    keys = read_keys(file)
-    if name in keys:
-        raise UserError(f"{file}: {name} has a key already; delete its entry there, or give another name")
     key = secrets.token_urlsafe(32)
-    keys[name] = StoredKey(sha256=hashlib.sha256(key.encode()).hexdigest(), role=role)
-    text = yaml.safe_dump({name: each.model_dump() for name, each in keys.items()}, sort_keys=True)
-    write_atomically(file, text.encode())
+    with _keys_to_change(file) as keys:
+        if name in keys and not replace:
+            raise UserError(f"{file}: {name} has a key already; give --replace, or another name")
+        keys[name] = StoredKey(sha256=hashlib.sha256(key.encode()).hexdigest(), role=role)
     return key
+
+
+def revoke_key(file: Path, name: str) -> None:
+    """Delete a key from the file. Raises UserError if there is none of that name."""
+    with _keys_to_change(file) as keys:
+        if keys.pop(name, None) is None:
+            raise UserError(f"{file}: no key of {name}; keys there: {', '.join(keys) or 'none'}")
+
+
+@contextmanager
+def _keys_to_change(file: Path) -> Iterator[dict[str, StoredKey]]:
+    """The keys in the file, to be changed inside the block; it is written at the end, unless that fails."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_name(f".{file.name}.lock")):
+        keys = read_keys(file)
+        yield keys
+        text = yaml.safe_dump({name: each.model_dump() for name, each in keys.items()}, sort_keys=True)
+        write_atomically(file, text.encode())
 
 
 def read_keys(file: Path) -> dict[str, StoredKey]:

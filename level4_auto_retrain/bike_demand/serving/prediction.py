@@ -7,6 +7,7 @@ is a salted hash, so that it is the same in every process, after every restart, 
 import asyncio
 import hashlib
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ Variant = Literal["champion", "challenger"]
 _TIME = {TIME}  # has a column of its own in the log
 PredictedRow = tuple[float, Variant]
 OnFailure = Callable[[str, int], None]  # called with the version and the number of rows it failed for
+log = logging.getLogger(__name__)
 
 
 class PredictedBatch(NamedTuple):
@@ -153,10 +155,20 @@ def _counterparts(batches: Sequence[PredictedBatch], failed: OnFailure) -> dict[
 def _predict(model: OnnxModel, rows: Sequence[Inputs]) -> list[float]:
     if not rows:
         return []
-    numbers = model.predict(rows)
-    if not all(map(math.isfinite, numbers)):
-        raise InvalidPredictionError(f"version {model.version} returned NaN or infinity; roll it back")
+    try:
+        numbers = model.predict(rows)
+        if not all(map(math.isfinite, numbers)):
+            raise InvalidPredictionError(f"version {model.version} returned NaN or infinity; roll it back")
+    except Exception as error:
+        log_failure(model.version, f"{type(error).__name__}: {error}")
+        raise
     return numbers
+
+
+@lru_cache(maxsize=256)  # once, however many requests it concerns
+def log_failure(version: str, detail: str) -> None:
+    """Log why a model failed."""
+    log.error("prediction_failed", extra={"version": version, "detail": detail})
 
 
 class _Request(NamedTuple):
