@@ -62,14 +62,15 @@ def up(
         )
         if not empty:
             _release(session, service, console, earlier_only=seconds is not None)
-        if not service.is_running():
-            service.start()
         names = ", ".join(page.name for page in book.pages)
         with (
             console.status(f"starting {names} (about 30 s)" if names else ""),
             ThreadPoolExecutor() as many,
         ):
             list(many.map(Service.start, [stack.enter_context(server) for _, server in pages]))
+        # Last: it would open the database that MLflow's server is making.
+        if not service.is_running():
+            service.start()
         background = [
             stack.enter_context(_background(step, folder)) for step in book.background if seconds is None
         ]

@@ -1,9 +1,11 @@
 """Facts about automation: CI of GitHub, GitLab and Azure DevOps, orchestrators and schedulers."""
 
+import fnmatch
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import PurePosixPath
+from posixpath import normpath
 from typing import Any
 
 from ladder.assess import commands
@@ -28,6 +30,7 @@ KEYS_OF_GITLAB = words(
     "default include stages variables workflow image services cache before_script after_script spec"
 )
 EVENTS = words("repository_dispatch workflow_run deployment_status check_run registry_package issue_comment")
+MOST_INCLUDES = 5  # nested ones, in case they are circular
 LOCAL_CALL = re.compile(r"^\./(\.github/workflows/[^@]+)")
 
 
@@ -184,13 +187,36 @@ def _commands(
 def _gitlab(
     file: str, document: Map, files: Mapping[str, str], _: tuple[str, ...], within: str
 ) -> Iterator[Fact]:
+    parts = [*_included(document, files), (file, document)]
+    every = Map()
+    for _name, part in parts:
+        every.add(part)
+    for name, part in parts:
+        yield from _gitlab_jobs(name, part, every, files, within)
+
+
+def _included(document: Map, files: Mapping[str, str], depth: int = 0) -> Iterator[tuple[str, Map]]:
+    """The project's files that a GitLab file includes, unless they are read by themselves."""
+    include = document.get("include")
+    listed = include if isinstance(include, Items) else Items([include])
+    for each in listed:
+        wanted = str(each.get("local", "") if isinstance(each, Map) else each or "").lstrip("/")
+        for name in fnmatch.filter(files, wanted) if depth < MOST_INCLUDES else ():
+            for part in maps(documents(files[name])) if not GITLAB.match(name) else ():
+                yield from _included(part, files, depth + 1)
+                yield name, part
+
+
+def _gitlab_jobs(
+    file: str, document: Map, every: Map, files: Mapping[str, str], within: str
+) -> Iterator[Fact]:
     for job, content in document.items():
         if job in KEYS_OF_GITLAB or job.startswith(".") or not isinstance(content, Map):
             continue
-        whole = _extended(content, document)
+        whole = _extended(content, every)
         if not _concerns(whole, within):
             continue
-        when, off = _gitlab_when(whole, document, str(job))
+        when, off = _gitlab_when(whole, every, str(job))
         for each in when:
             yield Fact("trigger", each, file, document.lines[job], "ci", when)
         yield from _environment(whole, file, when, off, str(job))
@@ -269,11 +295,18 @@ def _azure(
 
 
 def _azure_inside(
-    value: Any, file: str, when: tuple[str, ...], off: str, job: str, files: Mapping[str, str], within: str
+    value: Any,
+    file: str,
+    when: tuple[str, ...],
+    off: str,
+    job: str,
+    files: Mapping[str, str],
+    within: str,
+    depth: int = 0,
 ) -> Iterator[Fact]:
     if isinstance(value, Items):
         for each in value:
-            yield from _azure_inside(each, file, when, off, job, files, within)
+            yield from _azure_inside(each, file, when, off, job, files, within, depth)
     elif isinstance(value, Map) and (_concerns(value, within) or not {"job", "deployment"} & value.keys()):
         name = next(
             (str(value[key]) for key in ("job", "deployment", "stage") if isinstance(value.get(key), Text)),
@@ -288,7 +321,13 @@ def _azure_inside(
             yield Fact("step", str(task), file, task.line, "ci", when, why, name)
         for key, part in value.items():
             if key not in ("environment", "variables", "pool", "trigger", "schedules"):
-                yield from _azure_inside(part, file, when, why, name, files, within)
+                yield from _azure_inside(part, file, when, why, name, files, within, depth)
+        if isinstance(template := value.get("template"), Text) and depth < MOST_INCLUDES:
+            path = normpath(
+                template if template.startswith("/") else f"{PurePosixPath(file).parent}/{template}"
+            )
+            for part in documents(files.get(path.lstrip("/"), "")):
+                yield from _azure_inside(part, path.lstrip("/"), when, why, name, files, within, depth + 1)
 
 
 # ---- commented-out configuration

@@ -73,11 +73,11 @@ def prepare(console: Console) -> None:
 
 def _begin(lab: Lab, console: Console) -> Path:
     """Create the lab's folder in its starting state, and reset its progress."""
-    done, port = progress.load(), _port()
+    port = _port()
     with console.status(f"making the starting state of lab {lab.number}: the first time up to two minutes"):
         folder = begin(lab, port)
-    done.labs[lab.number] = progress.Entry(started=datetime.now().replace(microsecond=0), port=port)
-    done.save()
+    with progress.change(lab.number) as entry:
+        entry.restart(port)
     return folder
 
 
@@ -140,13 +140,13 @@ def run_check(number: int, console: Console) -> int:
     lab = lab_of(number)
     if lab.has_folder and not folder_of(lab).is_dir():
         raise UserError(f"lab {number} has not been started: {LADDER} lab {number}")
-    done = progress.load()
+    progress.load()  # an invalid file is reported before the check, which takes a while
     with console.status("checking"):
         findings = check(lab, folder_of(lab))
-    return _report(lab, findings, done, console)
+    return _report(lab, findings, console)
 
 
-def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console: Console) -> int:
+def _report(lab: Lab, findings: list[Finding], console: Console) -> int:
     table = Table(title=f"Lab {lab.number}: {lab.title}", title_justify="left", title_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("criterion", ratio=1, overflow="fold")
@@ -174,9 +174,8 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
             f" A hint: {LADDER} lab {lab.number} --hint"
         )
         return INCOMPLETE
-    entry = done.of(lab.number)
-    entry.passed = entry.passed or datetime.now().replace(microsecond=0)
-    done.save()
+    with progress.change(lab.number) as entry:
+        entry.passed = entry.passed or datetime.now().replace(microsecond=0)
     console.print(f"[bold green]Passed.[/bold green] Lab {lab.number} is done.\n")
     console.print(f"[bold]To discuss[/bold]  {escape(lab.discussion.question.strip())}")
     return PASSED
@@ -185,10 +184,8 @@ def _report(lab: Lab, findings: list[Finding], done: progress.Progress, console:
 def hint(number: int, console: Console) -> None:
     """Print the next, more concrete hint; after the last one, all of them. Raises UserError."""
     lab = lab_of(number)
-    done = progress.load()
-    entry = done.of(number)
-    entry.hints = min(entry.hints + 1, len(lab.hints))
-    done.save()
+    with progress.change(number) as entry:
+        entry.hints = min(entry.hints + 1, len(lab.hints))
     for place, text in enumerate(lab.hints[: entry.hints], start=1):
         latest = place == entry.hints
         console.print(
@@ -213,10 +210,8 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
         )
     passed, old = entry.passed, name_for_old(lab)
     folder = _begin(lab, console)
-    done = progress.load()
-    entry = done.of(number)
-    entry.passed, entry.solution_shown = passed, not passed
-    done.save()  # so that a step that fails does not lose the pass
+    with progress.change(number) as entry:  # now, so that a step that fails does not lose the pass
+        entry.passed, entry.solution_shown = passed, not passed
     port = entry.port
 
     def show_step(step: LabStep) -> None:
@@ -226,7 +221,7 @@ def solve(number: int, console: Console, *, yes: bool) -> int:
 
     with run_solution(lab, folder, port, show_step):
         findings = check(lab, folder)
-    status = _report(lab, findings, done, console)
+    status = _report(lab, findings, console)
     _print_fresh(lab, old, console)
     console.print(f"[bold]A possible answer[/bold]  {escape(lab.discussion.answer.strip())}")
     return status

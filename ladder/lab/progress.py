@@ -1,9 +1,12 @@
 """A participant's progress: a plain YAML file next to the labs' folders, which may be edited and deleted."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 import yaml
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
 from ladder.source import read_yaml
@@ -20,6 +23,11 @@ class Entry(BaseModel):
     hints: int = 0
     solution_shown: bool = False
     port: int = 8000
+
+    def restart(self, port: int) -> None:
+        """Record that the lab begins anew."""
+        self.started, self.passed = datetime.now().replace(microsecond=0), None
+        self.hints, self.solution_shown, self.port = 0, False, port
 
     @property
     def state(self) -> str:
@@ -41,12 +49,6 @@ class Progress(BaseModel):
         """The entry of a lab, created if there is none."""
         return self.labs.setdefault(number, Entry())
 
-    def save(self) -> None:
-        """Write the file."""
-        path().parent.mkdir(parents=True, exist_ok=True)
-        content = self.model_dump(exclude_defaults=True)
-        path().write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8", newline="\n")
-
 
 def path() -> Path:
     """The path of the file."""
@@ -56,3 +58,19 @@ def path() -> Path:
 def load() -> Progress:
     """The progress so far. Raises UserError if the file is not valid."""
     return read_yaml(Progress, path()) if path().exists() else Progress()
+
+
+@contextmanager
+def change(number: int) -> Iterator[Entry]:
+    """The entry of a lab, to be changed inside the block; commands for other labs may run at the same time.
+
+    Raises UserError if the file is not valid.
+    """
+    path().parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path().with_name(f".{path().name}.lock")):
+        done = load()
+        yield done.of(number)
+        content = yaml.safe_dump(done.model_dump(exclude_defaults=True), sort_keys=False)
+        new = path().with_name(f".{path().name}.new")
+        new.write_text(content, encoding="utf-8", newline="\n")
+        new.replace(path())

@@ -30,9 +30,9 @@ def climb(folder: Path, console: Console, *, same_level: bool = False, dry_run: 
         tip = project.git("rev-parse", f"refs/heads/{template.BRANCH}").strip()
         base = base_of(project, tip)
         head, followed = following_the_name(project, base)
+        if same_level and project.git("rev-parse", f"{base}^{{tree}}").strip() == tree:
+            raise UserError(f"{folder}: already up to date with the template of its level")
         if project.git("rev-parse", f"{tip}^{{tree}}").strip() == tree:
-            if base == tip:
-                raise UserError(f"{folder}: already up to date with the template of its level")
             commit = tip  # an earlier climb got so far
         else:
             message = f"{template.COMMIT_PREFIX}{target.name}"
@@ -47,9 +47,11 @@ def climb(folder: Path, console: Console, *, same_level: bool = False, dry_run: 
         if commit != tip:
             project.git("update-ref", f"refs/heads/{template.BRANCH}", commit, tip)
     _merge(project, plan, branch, f"Climb to: {target.name}" if not same_level else "Take the newer template")
-    show(project, plan, console)
-    show_lacks(project, target, console, check=not plan.conflicts)
-    what_next(project, target, plan, branch, console)
+    try:
+        show(project, plan, console)
+        show_lacks(project, target, console, check=not plan.conflicts)
+    finally:  # also after Ctrl-C: the merge is done
+        what_next(project, target, plan, branch, console)
     return not plan.conflicts
 
 

@@ -89,7 +89,8 @@ def _way_to_the_template(folder: Path) -> str:
     # A fork has only some of the branches, but what was merged is in the history.
     ours = "--extended-regexp", f"--grep=^({template.COMMIT_PREFIX}.*|{template.MESSAGE})$"
     for commit in git(folder, "log", "--format=%H", *ours, "HEAD").split():
-        if run_unchecked(folder, "cat-file", "-e", f"{commit}:{FILE}").returncode == 0:
+        found = run_unchecked(folder, "show", f"{commit}:{FILE}")
+        if found.returncode == 0 and read_origin(found.stdout).level == origin.level:  # none after a squash
             return f": `git branch {template.BRANCH} {commit[:12]}`"
     options = f" --package {origin.package}" + (f" --problem {origin.problem}" if origin.problem else "")
     return (

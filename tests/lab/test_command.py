@@ -7,13 +7,14 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from ladder import ROOT, workcopy
-from ladder.lab import definition, work
-from ladder.lab.checks import check
+from ladder.lab import definition, progress, work
+from ladder.lab.checks import Finding, check
 from ladder.lab.definition import Criterion, lab_of
 from ladder.lab.machine import unprepared_labs
 from ladder.lab.work import activation_commands, begin, folder_of
@@ -112,6 +113,24 @@ def test_after_passing_the_solution_needs_no_yes_and_the_pass_is_kept(ladder: La
     ladder("3", "--check")
     assert ladder("3", "--solve").status == 0
     assert "solved for you" not in ladder().out
+
+
+def test_a_check_keeps_what_another_lab_recorded_meanwhile(
+    ladder: Ladder, small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert small
+    ladder("3")
+    answer("colour: green\n")
+
+    def check_slowly(*arguments: Any) -> list[Finding]:
+        with progress.change(2) as entry:
+            entry.hints = 1
+        return check(*arguments)
+
+    monkeypatch.setattr("ladder.lab.command.check", check_slowly)
+    assert ladder("3", "--check").status == 0
+    assert progress.load().labs[2].hints == 1
+    assert progress.load().labs[3].passed
 
 
 def test_a_solution_that_fails_does_not_lose_the_pass(ladder: Ladder, small: Path) -> None:

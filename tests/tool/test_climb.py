@@ -356,6 +356,27 @@ def test_a_climb_says_what_the_problem_lacks_and_what_to_run_next(ladder: Ladder
     assert f"python -m {PACKAGE} problem check" in done.stdout
 
 
+def test_a_climb_that_is_interrupted_after_the_merge_says_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ladder.starter.climb.show_lacks", interrupted)
+    project = made(1, tmp_path / "project", PACKAGE)
+    with pytest.raises(KeyboardInterrupt):
+        climb(project, Console(width=200))
+    assert f"git branch -D {BRANCHES[1]}" in capsys.readouterr().out
+
+
+def test_without_a_feed_the_problem_is_not_blamed(ladder: Ladder, tmp_path: Path) -> None:
+    project = made(1, tmp_path / "project", PACKAGE)
+    shutil.rmtree(project / "feed", ignore_errors=True)
+    output = ladder("climb", project).stdout
+    assert "was not run: there is no feed" in output
+    assert "does not fit" not in output
+
+
 @pytest.mark.slow
 def test_a_climb_runs_the_check_where_the_packages_are_installed(ladder: Ladder, tmp_path: Path) -> None:
     project = made(2, tmp_path / "project", PACKAGE)
@@ -492,6 +513,30 @@ def test_a_climb_that_was_squashed_is_recognised_and_can_be_recorded_in_git(tmp_
     git(project, *WHO, "merge", "--quiet", *words, "-m", "Recorded")
     assert climb(project, QUIET)
     git(project, "diff", "--exit-code", "HEAD", "template")
+
+
+@pytest.mark.slow
+def test_a_clone_of_a_squashed_climb_does_not_take_up_the_template_of_the_level_before(
+    tmp_path: Path,
+) -> None:
+    origin, project = made(1, tmp_path / "origin", PACKAGE), tmp_path / "project"
+    climb(origin, QUIET)
+    git(origin, "switch", "--quiet", "main")
+    git(origin, "merge", "--quiet", "--squash", BRANCHES[1])
+    commit(origin)
+    fork(origin, project)
+    with pytest.raises(UserError, match="`ladder new 2 "):
+        climb(project, QUIET)
+
+
+def test_after_an_aborted_climb_there_is_no_newer_template_of_the_same_level(tmp_path: Path) -> None:
+    project = made(1, tmp_path / "project", PACKAGE)
+    climb(project, QUIET)
+    git(project, "switch", "--quiet", "main")
+    git(project, "branch", "--quiet", "-D", BRANCHES[1])
+    with pytest.raises(UserError, match="already up to date"):
+        climb(project, QUIET, same_level=True)
+    assert climb(project, QUIET)
 
 
 def entry(name: str, version: str) -> str:

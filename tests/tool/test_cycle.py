@@ -93,6 +93,15 @@ def test_up_on_day_0_has_no_model_yet_and_ends_on_a_signal(
     assert processes_in(Path(environment["LADDER_HOME"])) == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a test cannot press Ctrl-C there")
+def test_up_without_a_model_starts_the_pages_too(environment: dict[str, str]) -> None:
+    process, url = up(environment, "4", "--empty")
+    assert httpx.get(f"{url}/ready").status_code == 503
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_application_that_dies_is_reported(environment: dict[str, str]) -> None:
     process, url = up(environment, "1", "--empty")
