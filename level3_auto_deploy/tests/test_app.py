@@ -3,9 +3,11 @@
 import codecs
 import gzip
 import json
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,11 @@ def test_a_body_that_is_too_large_is_rejected(client: Client) -> None:
         response = client.post("/predict", content=content)
         assert response.status_code == 413
         assert str(MAX_BYTES) in response.json()["detail"]
+    # Unlike httpx, some clients read the response only after they have sent everything.
+    connection = HTTPConnection("127.0.0.1", client.base_url.port)
+    connection.request("POST", "/predict", b" " * 15 * MAX_BYTES, {"Connection": "close"})
+    assert connection.getresponse().status == 413
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -244,6 +251,7 @@ def test_get_predict_returns_405(client: Client) -> None:
 def test_status_routes(client: Client, model: OnnxModel) -> None:
     assert client.get("/live").json() == {"status": "live"}
     assert client.get("/ready").json() == {"status": "ready"}
+    assert [client.head(path).status_code for path in ("/live", "/ready", "/")] == [200, 200, 307]
     manifest = client.get("/model").json()
     assert (manifest["version"], manifest["digest"]) == ("17", model.digest)
     assert manifest["inputs"][0]["name"] == "position"
@@ -251,6 +259,7 @@ def test_status_routes(client: Client, model: OnnxModel) -> None:
 
 def test_without_model_is_live_but_returns_503(day_zero: Client) -> None:
     assert day_zero.get("/live").status_code == 200
+    assert day_zero.head("/ready").status_code == 503
     for response in (day_zero.get("/ready"), day_zero.get("/model"), day_zero.post("/predict", json=EXAMPLE)):
         assert response.status_code == 503
         assert response.json() == {"detail": NO_MODEL}
@@ -260,6 +269,7 @@ def test_every_example_of_the_documentation_works(client: Client) -> None:
     tried = 0
     for path, calls in client.get("/openapi.json").json()["paths"].items():
         for method, call in calls.items():
+            assert all("content" in answer for answer in call["responses"].values())
             media = call.get("requestBody", {}).get("content", {}).get("application/json", {})
             for example in media.get("examples", {"": {"value": None}}).values():
                 response = client.request(method, path, json=example["value"])
@@ -269,10 +279,19 @@ def test_every_example_of_the_documentation_works(client: Client) -> None:
 
 
 def test_the_example_in_the_schema_works_too(client: Client) -> None:
-    body = client.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]
+    api = client.get("/openapi.json").json()
+    body = api["paths"]["/predict"]["post"]["requestBody"]
     row, rows = body["content"]["application/json"]["schema"]["oneOf"]
-    assert client.post("/predict", json=row["example"]).status_code == 200
+    answer = client.post("/predict", json=row["example"])
+    assert answer.status_code == 200
     assert rows["maxItems"] == MAX_ROWS
+    documented = api["components"]["schemas"]["Prediction"]
+    assert set(documented["required"]) <= answer.json().keys() <= documented["properties"].keys()
+    assert row["example"].keys() == row["properties"].keys()
+    time = row["properties"]["begins"]
+    assert "format" not in time  # `date-time` requires a UTC offset, which is rejected here
+    assert re.fullmatch(time["pattern"], row["example"]["begins"])
+    assert not re.fullmatch(time["pattern"], row["example"]["begins"] + "Z")
 
 
 @pytest.mark.parametrize("path", ["/predict", "/outcomes"])

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 from httpx import Client
+from uuid_utils import uuid7
 
 from bike_demand.core.current import OUTCOME_EXAMPLE, RowId
-from bike_demand.serving import app
+from bike_demand.serving import app, outcome_requests
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.outcome_requests import OutcomeStore
@@ -86,6 +87,20 @@ def test_an_outcome_may_name_the_prediction_instead_of_its_row(client: Client, f
     refused = client.post("/outcomes", json=[later | {"amount": 8}, {"id": "unknown", "amount": 5}])
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", 1, "id"])
     assert known(file, later) == 7
+
+
+def test_an_outcome_waits_for_a_prediction_that_another_worker_has_not_stored_yet(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_, never_stored = str(uuid7()), {"id": str(uuid7()), "amount": 587}
+    writer = threading.Timer(0.2, log_prediction, (file, id_))
+    writer.start()
+    assert client.post("/outcomes", json=[{"id": id_, "amount": 587}]).json()["new"] == 1
+    writer.join()
+    monkeypatch.setattr(outcome_requests, "PATIENCE_SECONDS", 0.0)
+    assert client.post("/outcomes", json=[never_stored]).status_code == 503
+    monkeypatch.setattr(outcome_requests, "RECENT_SECONDS", 0.0)
+    assert client.post("/outcomes", json=[never_stored]).status_code == 422
 
 
 @pytest.mark.parametrize(

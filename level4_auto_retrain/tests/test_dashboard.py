@@ -305,6 +305,7 @@ def test_operations_key_is_required_when_keys_exist(guarded: tuple[Client, str, 
 def test_page_loads_only_its_own_files(guarded: tuple[Client, str, str]) -> None:
     client, _, duty = guarded
     page = client.get("/dashboard", headers={HEADER: duty})
+    assert client.head("/dashboard", headers={HEADER: duty}).status_code == 200
     policy = page.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none';")
     assert "unsafe-inline" not in policy
@@ -320,6 +321,25 @@ def test_openapi_describes_status(guarded: tuple[Client, str, str]) -> None:
     api = guarded[0].get("/openapi.json").json()
     answer = api["paths"]["/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert answer["$ref"].endswith("/StatusDocument")
+    assert all(
+        "content" in answer
+        for calls in api["paths"].values()
+        for call in calls.values()
+        for answer in call["responses"].values()
+    )
+    schemas = api["components"]["schemas"]
+    with_offset = {
+        (name, field)
+        for name, schema in schemas.items()
+        for field, kind in schema.get("properties", {}).items()
+        if "date-time" in str(kind)
+    }
+    assert with_offset == {
+        ("StatusDocument", "generated_at"),
+        ("StatusDocument", "last_cycle_at"),
+        ("Worker", "seen_at"),
+    }
+    assert re.fullmatch(schemas["Release"]["properties"]["at"]["pattern"], NOW.isoformat())
 
 
 @pytest.mark.slow
@@ -510,6 +530,61 @@ def test_rates_of_two_services_behind_a_proxy_are_not_mixed(address: str, live: 
         found = re.search(r"([0-9.,]+) requests/s", page.inner_text("#tiles"))
     assert found
     assert float(found[1].replace(",", "")) < 10
+
+
+# Notes the texts of the last drawing of each canvas.
+NOTE_TEXTS = """
+const { clearRect, fillText } = CanvasRenderingContext2D.prototype;
+CanvasRenderingContext2D.prototype.clearRect = function (...where) {
+  this.canvas.texts = []; clearRect.apply(this, where); };
+CanvasRenderingContext2D.prototype.fillText = function (text, ...where) {
+  this.canvas.texts?.push(text); fillText.call(this, text, ...where); };
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on the PATH")
+def test_first_days_negative_errors_rejections_and_refusals_are_shown(address: str, live: LiveModels) -> None:
+    fill_database(address)
+    document = status_of(address, live).model_dump(mode="json") | {"refresh_seconds": 1}
+    document |= {"reference_error": 40.0, "last_cycle_at": "2026-01-02T03:04:05Z", "live_since": None}
+    document |= {"days": document["days"][-3:], "releases": [], "trainings": [], "incidents": []}
+    for each in document["days"]:
+        each |= {"error": -3.0, "recent_error": -2.0, "recent_baseline": None}
+    refused = False
+
+    def answer(route: Any) -> None:
+        for name in ("requests", "rejected"):
+            document["traffic"][name] += 50
+        now = datetime.now(UTC).isoformat()
+        route.fulfill(status=401 if refused else 200, json=document | {"generated_at": now})
+
+    with (
+        closing(reporter(address)) as made,
+        serve_in_thread(create_app(ModelHolder(), status=made)) as client,
+        browser() as chromium,
+    ):
+        page = chromium.new_page(viewport={"width": 1400, "height": 900})
+        page.add_init_script(NOTE_TEXTS)
+        page.route("**/status", answer)
+        page.goto(f"{client.base_url}/dashboard")
+        page.get_by_text(re.compile("[0-9] rejected/s")).first.wait_for()
+        page.get_by_text("monitored at 2 Jan 2026").wait_for()
+        for days in (3, 1):
+            document["days"] = document["days"][-days:]
+            page.wait_for_timeout(1500)
+            texts = page.evaluate("document.querySelector('#error-chart canvas').texts")
+            dates = [each for each in texts if "Jan" in each]
+            assert len(dates) == len(set(dates)) >= 2
+            assert any(each.startswith("-") for each in texts)
+        document["live_since"] = "2012-01-01T00:00:00"  # so that the reference error is drawn
+        page.wait_for_timeout(1500)
+        assert "40" in page.evaluate("document.querySelector('#error-chart canvas').texts")
+        refused = True
+        page.get_by_text("key is no longer accepted").wait_for()
+        refused = False
+        del document["days"]
+        page.get_by_text("do not fit together").wait_for()
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ from tests.toy import EXAMPLE, MAX_AMOUNT
 
 LATEST = datetime.combine(datetime.now() + MAX_AHEAD, time())
 TIMES = [MIN_TIME, datetime(2011, 3, 7), datetime(2011, 3, 31), LATEST]
-PROPERTIES: dict[str, dict[str, Any]] = Inputs.model_json_schema()["properties"]
+PROPERTIES: dict[str, dict[str, Any]] = Inputs.model_json_schema(by_alias=False)["properties"]
 
 
 def extremes(field: str) -> list[Any]:

@@ -1,6 +1,7 @@
 """API keys: who gets in, and what is kept of them."""
 
 import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -103,7 +104,9 @@ def test_a_key_for_operations_may_be_the_password_of_http_basic(
 def test_life_readiness_and_documentation_are_open(client: Client) -> None:
     for path in ("/live", "/ready", "/docs", "/openapi.json"):
         assert client.get(path).status_code == 200
-    calls = client.get("/openapi.json").json()["paths"]
+    api = client.get("/openapi.json").json()
+    assert all(re.fullmatch(r"[\w.-]+", name) for name in api["components"]["securitySchemes"])
+    calls = api["paths"]
     assert all(calls[path]["post"]["security"] for path in ("/predict", "/outcomes"))
     assert "security" not in calls["/live"]["get"]
 

@@ -30,6 +30,8 @@ Kind = Literal["time", "number", "integer", "category", "boolean", "text"]
 # Plausible event times. Placeholders such as 0001-01-01 are rejected; backfills and forecasts are possible.
 MIN_TIME, MAX_AHEAD = datetime(1970, 1, 2), timedelta(days=3653)  # ten years after now
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# Pattern of times without an offset in OpenAPI documents, whose format `date-time` would require one.
+LOCAL_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?"
 # The fields of a response besides event time and keys.
 RESERVED_FIELDS = ("id", "prediction", "model_version", "variant", "replaced")
 _EXAMPLES = {"1h": "be a full hour, like 2012-06-13T17:00:00", "1D": "be midnight, like 2012-06-13T00:00:00"}
@@ -94,6 +96,10 @@ class EventTime:
         return core_schema.with_info_after_validator_function(
             self._validate, handler(source), serialization=as_text if self.timezone else None
         )
+
+    def __get_pydantic_json_schema__(self, *_: Any) -> dict[str, str]:
+        offset = r"(Z|[+-]\d\d:\d\d)?" if self.timezone else ""
+        return {"type": "string", "pattern": f"{LOCAL_TIME}{offset}$"}
 
     def _validate(self, value: datetime, info: core_schema.ValidationInfo) -> datetime:
         if not is_plausible(value.replace(tzinfo=None)):

@@ -32,7 +32,9 @@ class Inputs(BaseModel):
     """One day of a machine."""
 
     begins: Annotated[NaiveDatetime, EventTime(cadence="1D"), Field(description="start of the day")]
-    machine: Annotated[str, Key(), Field(min_length=1, max_length=10, description="its name, like m07")]
+    machine: Annotated[
+        str, Key(), Field(alias="Machine No.", min_length=1, max_length=10, description="its name, like m07")
+    ]
     special: Annotated[bool, Field(description="whether the order is a special one")]
     attended: Annotated[int, Field(ge=0, le=1, description="1 if staff is there"), Categories("no", "yes")]
     grade: Annotated[int, Field(ge=1, le=4, description="of the material"), Categories("A", "B", "C", "D")]
@@ -60,7 +62,7 @@ class Label(BaseModel):
 
     part_a: Amount | None = None
     part_b: Amount | None = None
-    amount: Annotated[Amount, Field(description="pieces made in the day")]
+    amount: Annotated[Amount, Field(alias="Pieces Made", description="pieces made in the day")]
 
     @model_validator(mode="after")
     def _parts_add_up(self) -> "Label":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from bike_demand.core.configuration import PREFIX
 from bike_demand.core.errors import UserError
@@ -64,7 +65,9 @@ except UserError as error:  # raised on import, before a command could catch it
 
 # Strict: wrong types are rejected, not coerced.
 # A field may be given by its name or by its alias (the name that the user's own files have for it).
-_STRICT = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True)
+_STRICT = ConfigDict(
+    strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_by_name=True, loc_by_alias=False
+)
 
 
 class Inputs(PROBLEM.inputs):  # type: ignore[name-defined,misc]
@@ -81,19 +84,22 @@ def _fields(model: type[BaseModel], *names: str) -> dict[str, Any]:
     return {name: (model.model_fields[name].annotation, model.model_fields[name]) for name in names}
 
 
+def _without_alias(info: FieldInfo) -> Any:
+    return Annotated[info.annotation, Field(description=info.description), *info.metadata]
+
+
 class _InputsAndLabel(PROBLEM.label, Inputs):  # type: ignore[name-defined,misc]
     model_config = _STRICT
 
 
 _label: Any = PROBLEM.label.model_fields[LABEL]
-_label_type: Any = Annotated[_label.annotation, Field(description=_label.description), *_label.metadata]
-_nullable_label: dict[str, Any] = {LABEL: (_label_type | None, Field(None, alias=_label.alias))}
+_nullable_label: dict[str, Any] = {LABEL: (_without_alias(_label) | None, Field(None, alias=_label.alias))}
 # One row of the feed: the inputs, and the label, which is null until it is known.
 Row: Any = create_model("Row", __base__=_InputsAndLabel, **_nullable_label)
 
 # The fields that identify a row, in responses. `timestamp` is the event time, whatever its field is called.
-_identity: dict[str, Any] = {"timestamp": (str, Field(alias=TIME)), **_fields(PROBLEM.inputs, *KEYS)}
-IdentityFields: Any = create_model("IdentityFields", **_identity)
+_identity: dict[str, Any] = {name: (_without_alias(PROBLEM.inputs.model_fields[name]), ...) for name in KEYS}
+IdentityFields: Any = create_model("IdentityFields", timestamp=(str, Field(alias=TIME)), **_identity)
 
 # What a client reports when a label becomes known.
 _outcome_fields = _fields(PROBLEM.inputs, *ID_COLUMNS) | _fields(PROBLEM.label, LABEL)

@@ -155,6 +155,7 @@ def create_app(
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
+    @app.head("/ready", include_in_schema=False, dependencies=[Depends(not_draining)])
     async def ready() -> Readiness:
         live_models()
         return Readiness(status="ready", warning=holder.error or recorder.error)

@@ -58,11 +58,12 @@ def new_app(lifespan: Lifespan | None = None) -> FastAPI:
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(ClientDisconnect, _client_gone)
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def root(request: Request) -> RedirectResponse:
         return RedirectResponse(f"{request.scope['root_path']}/docs")
 
     @app.get("/live", summary="Is the process alive?")
+    @app.head("/live", include_in_schema=False)  # as some monitors and proxies ask
     async def live() -> Status:
         return Status(status="live")
 

@@ -184,6 +184,7 @@ def create_app(
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
+    @app.head("/ready", include_in_schema=False, dependencies=[Depends(not_draining)])
     async def ready() -> Readiness:
         live_models()
         return Readiness(status="ready", warning=holder.error or recorder.error)
@@ -236,7 +237,7 @@ def create_app(
         @app.get(
             "/status",
             summary="How are the service and the loop?",
-            responses={401: {"description": "No operations key in header or HTTP Basic's password."}},
+            responses={401: docs.error("No operations key in header or HTTP Basic's password.")},
             response_model=StatusDocument,
             dependencies=[viewer],
         )
@@ -245,7 +246,7 @@ def create_app(
             headers = {"Cache-Control": "no-store"}
             return Response(content, media_type="application/json", headers=headers)
 
-        @app.get("/dashboard", include_in_schema=False, dependencies=[viewer])
+        @app.api_route("/dashboard", methods=["GET", "HEAD"], include_in_schema=False, dependencies=[viewer])
         async def dashboard() -> FileResponse:
             return FileResponse(STATIC / "dashboard.html", headers=PAGE_HEADERS)
 

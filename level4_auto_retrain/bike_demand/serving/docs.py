@@ -17,6 +17,7 @@ from bike_demand.core.current import (
 )
 from bike_demand.serving.keys import HEADER
 from bike_demand.serving.request_body import MAX_BYTES, MAX_ROWS
+from bike_demand.serving.web import ErrorDetail
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -52,12 +53,17 @@ def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": named}}}
 
 
+def error(description: str) -> dict[str, Any]:
+    """The documentation of a response with an error message."""
+    return {"description": description, "model": ErrorDetail}
+
+
 def _list_of(item: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_ROWS}
 
 
-_ROW, _OUTCOME = Inputs.model_json_schema(), Outcome.model_json_schema()
-_BY_ID = OutcomeOfPrediction.model_json_schema()
+_ROW, _OUTCOME = (each.model_json_schema(by_alias=False) for each in (Inputs, Outcome))
+_BY_ID = OutcomeOfPrediction.model_json_schema(by_alias=False)
 _EXAMPLES = {"One row": PROBLEM.example, **PROBLEM.more_examples}
 _TIMES = sorted({each[TIME] for each in _EXAMPLES.values()})
 PREDICT_BODY = _body(
@@ -72,15 +78,17 @@ OUTCOMES_BODY = _body(
 )
 
 REFUSED: Responses = {
-    401: {"description": f"No known API key in the header {HEADER}, where keys are in use."},
-    403: {"description": "The key has another role."},
+    401: error(f"No known API key in the header {HEADER}, where keys are in use."),
+    403: error("The key has another role."),
 }
-NO_MODEL: Responses = {503: {"description": "No model has been released yet."}}
+NO_MODEL: Responses = {503: error("No model has been released yet.")}
 METRICS: Responses = {200: {"description": "Prometheus text format.", "content": {"text/plain": {}}}}
 _BODY_REFUSED: Responses = REFUSED | {
-    413: {"description": f"The body is larger than {MAX_BYTES} bytes."},
-    415: {"description": "A web page sent it without `Content-Type: application/json`."},
+    413: error(f"The body is larger than {MAX_BYTES} bytes."),
+    415: error("A web page sent it without `Content-Type: application/json`."),
     422: {"description": "A field is invalid; `loc` names it.", "model": InvalidBody},
 }
-PREDICT_RESPONSES = _BODY_REFUSED | NO_MODEL
-OUTCOMES_RESPONSES = _BODY_REFUSED | {503: {"description": "The database is down or slow; try again."}}
+PREDICT_RESPONSES = _BODY_REFUSED | NO_MODEL | {500: error("The model returned no number.")}
+OUTCOMES_RESPONSES = _BODY_REFUSED | {
+    503: error("The database is down or slow, or lacks a new prediction; try again.")
+}

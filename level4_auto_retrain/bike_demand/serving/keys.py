@@ -99,7 +99,7 @@ class RequireKey(APIKeyHeader):
     wrong_role = 403  # status for a key with another role
 
     def __init__(self, keys: ApiKeys, role: KeyRole) -> None:
-        super().__init__(name=HEADER, scheme_name="API key", auto_error=False)
+        super().__init__(name=HEADER, scheme_name="ApiKey", auto_error=False)
         self._keys, self._role = keys, role
 
     def given(self, request: Request) -> str | None:

@@ -1,18 +1,26 @@
 """Receives outcomes: parses request bodies and stores the labels in the database."""
 
 import codecs
+import time
 from collections.abc import Sequence
 from typing import Annotated, TypeAlias
+from uuid import UUID
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from bike_demand.core.current import LABEL, Outcome, OutcomeOfPrediction, RowId, label_of, row_id
+from bike_demand.core.errors import UserError
 from bike_demand.data.month import iso
 from bike_demand.serving.request_body import MAX_ROWS, reject_duplicate_fields, validation_error
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.queries import rows_of
+
+RECENT_SECONDS = (
+    120.0  # age up to which a prediction may be in another worker's queue: two of the longest flushes
+)
+PATIENCE_SECONDS = 5.0  # how long to wait for it
 
 _BY_ROW, _BY_ID = "by row", "by id"
 
@@ -48,14 +56,14 @@ class OutcomeStore:
         self._database: Database | None = None
 
     def store(self, outcomes: Sequence[OutcomeReport]) -> Stored:
-        """Store outcomes durably. Raises UserError if the database is down, RequestValidationError if there
-        is no prediction with a given id, two labels for a row, or a key that the database cannot hold; then
-        nothing is stored.
+        """Store outcomes durably. Raises UserError if the database is down or a prediction is not stored yet,
+        RequestValidationError if there is no prediction with a given id, two labels for a row, or a key that
+        the database cannot hold; then nothing is stored.
         """
         database = self._database or open_database(self._address)
         try:
             ids = [each.id for each in outcomes if isinstance(each, OutcomeOfPrediction)]
-            predicted = rows_of(database, ids)
+            predicted = _wait_for_rows(database, ids)
             labels: dict[RowId, float] = {}
             for place, each in enumerate(outcomes):
                 if not isinstance(each, OutcomeOfPrediction):
@@ -82,3 +90,25 @@ class OutcomeStore:
         """Close the database."""
         if self._database is not None:
             self._database.close()
+
+
+def _wait_for_rows(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
+    """The rows of predictions, without unknown ids. Waits for recent ones, which another worker may not have
+    stored yet; raises UserError if it does not store them soon.
+    """
+    until = time.monotonic() + PATIENCE_SECONDS
+    found = rows_of(database, ids)
+    while missing := [each for each in ids if each not in found and _is_recent(each)]:
+        if time.monotonic() > until:
+            raise UserError(f"the prediction {missing[0]} is not stored yet")
+        time.sleep(0.1)
+        found |= rows_of(database, missing)
+    return found
+
+
+def _is_recent(id_: str) -> bool:
+    try:
+        made_at = (UUID(id_).int >> 80) / 1000  # a UUIDv7 begins with the time in milliseconds
+    except ValueError:
+        return False
+    return abs(time.time() - made_at) < RECENT_SECONDS

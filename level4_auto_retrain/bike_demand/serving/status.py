@@ -24,6 +24,7 @@ from bike_demand.store.tables import (
     PRIORITY,
     Alert,
     DailyStats,
+    FeedTime,
     Incident,
     Signal,
     SignalKind,
@@ -76,7 +77,7 @@ class DayStatus(BaseModel):
 class Release(BaseModel):
     """A change of the live version; `rolled_back` is the version that it replaced by a rollback."""
 
-    at: datetime
+    at: FeedTime
     version: int
     rolled_back: int | None
 
@@ -87,11 +88,11 @@ class StatusDocument(BaseModel):
     title: str = PROBLEM.title
     environment: str
     generated_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
-    as_of: datetime | None = Field(None, description="the time up to which the loop has monitored")
+    as_of: FeedTime | None = Field(None, description="the time up to which the loop has monitored")
     headline: Headline = Headline("none", "", "")
     errors: list[str] = Field([], description="what this document does not include, and why")
     models: list[ServedModel] = Field([], description="the models that this process serves, champion first")
-    live_since: datetime | None = None
+    live_since: FeedTime | None = None
     reference_error: float | None = Field(
         None, description="error of the live version's holdout model, measured when it was trained"
     )

@@ -7,16 +7,21 @@ here needs a migration: a test compares the two.
 from dataclasses import fields
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import create_model
+from pydantic import WithJsonSchema, create_model
 from pydantic_core import core_schema
 from sqlalchemy import JSON, DateTime, Dialect, Enum, ForeignKey, Index, String, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
 from sqlalchemy.types import TypeDecorator
 from uuid_utils import uuid7
 
+from bike_demand.core.problem import LOCAL_TIME
+
 REVISION = "0002"  # the newest migration
+
+# A timestamp without a zone, as the documentation of the API describes it.
+FeedTime = Annotated[datetime, WithJsonSchema({"type": "string", "pattern": f"{LOCAL_TIME}$"})]
 
 
 class Utc(TypeDecorator[datetime]):
@@ -87,7 +92,12 @@ class Base(MappedAsDataclass, DeclarativeBase):
     @classmethod
     def __get_pydantic_core_schema__(cls, *_: Any) -> core_schema.CoreSchema:
         """So that StatusDocument can contain rows: an object with one key per column."""
-        names = {each.name: (each.type, ...) for each in fields(cls)}
+        kinds: dict[Any, Any] = {datetime: FeedTime, datetime | None: FeedTime | None}
+        utc = [each.name for each in cls.__table__.columns if isinstance(each.type, Utc)]
+        names = {
+            each.name: (each.type if each.name in utc else kinds.get(each.type, each.type), ...)
+            for each in fields(cls)
+        }
         parsed = create_model(cls.__name__, **names)  # type: ignore[call-overload]
         return core_schema.json_or_python_schema(
             json_schema=parsed.__pydantic_core_schema__,

@@ -26,6 +26,8 @@ const midnight = text => Math.floor(seconds(text) / DAY) * DAY;
 const dateOf = (at, dateStyle = "medium") => new Date(1000 * at).toLocaleDateString("en-GB", { dateStyle, timeZone: "UTC" });
 const day = text => dateOf(seconds(text));
 const clock = at => new Date(1000 * at).toLocaleTimeString("en-GB");
+const moment = at => new Date(1000 * at).toDateString() === new Date().toDateString() ? clock(at)
+  : new Date(1000 * at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 const number = (value, digits = 0) => value?.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }) ?? "–";
 const percent = share => `${number(100 * share)}%`;
 const duration = value => value == null ? "–" : `${(1000 * value).toLocaleString("en", { maximumSignificantDigits: 2 })} ms`;
@@ -36,7 +38,7 @@ const TONES = { "data-quality": "warn", "input-drift": "none", "error-drift": "d
 function drawHeader({ title, environment, as_of, last_cycle_at, links, headline, errors }) {
   document.title = `${headline.title} · ${title}`;
   show("header", html`<strong>${title}, ${environment}</strong><span>${as_of && dateOf(seconds(as_of), "full")}</span>
-    <span class="soft">${last_cycle_at && `monitored at ${clock(seconds(last_cycle_at))} (local)`}</span>
+    <span class="soft">${last_cycle_at && `monitored at ${moment(seconds(last_cycle_at))} (local)`}</span>
     <nav>${Object.entries({ ...links, API: "docs" }).map(([name, href]) => html`<a href="${href}">${name}</a>`)}</nav>`);
   $("headline").className = `card ${headline.state}`;
   show("headline", html`<div class="sign" aria-hidden="true">${SIGNS[headline.state]}</div>
@@ -48,7 +50,8 @@ function drawHeader({ title, environment, as_of, last_cycle_at, links, headline,
 function drawTiles({ models: [live, other], live_since, days, reference_error, error_unit, error_decimals, trainings, budget, workers }) {
   const tile = (name, value, unit, ...lines) => html`<div class="card"><span class="soft">${name}</span>
     <b>${value} <small>${unit}</small></b>${lines.filter(Boolean).map(each => html`<p class="note">${each}</p>`)}</div>`;
-  const now = samples.at(-1), { recent_error, skill } = days.findLast(each => each.recent_error !== null) ?? {};
+  const now = samples.at(-1), errors = ["failed", "rejected"].filter(name => now?.[name]).map(name => `${number(now[name], 1)} ${name}/s`);
+  const { recent_error, skill } = days.findLast(each => each.recent_error !== null) ?? {};
   show("tiles",
     tile("Champion", live ? `v${live.version}` : "–", "", live_since && `since ${day(live_since)}`,
       other && `${other.role} v${other.version}, shown for ${percent(other.share)} of requests`),
@@ -59,7 +62,7 @@ function drawTiles({ models: [live, other], live_since, days, reference_error, e
     tile("Trainings", trainings.filter(each => !each.detail.no_training).length, "",
       budget.limit && `${Math.max(0, budget.limit - budget.spent)} of ${budget.limit} left (${budget.days}-day budget)`, budget.message),
     tile("Service", now ? duration(now.p95) : "–", now?.p95 == null ? "" : "p95",
-      now ? `${number(now.rate, 1)} requests/s, ${now.failed ? `${number(now.failed, 1)} failed/s` : "none failed"}` : "measuring",
+      now ? `${number(now.rate, 1)} requests/s, ${errors.join(", ") || "none failed"}` : "measuring",
       `workers: ${workers.map(each => each.version ? `v${each.version}` : "no model").join(", ") || "none"}`));
 }
 
@@ -141,7 +144,7 @@ function sample({ generated_at, traffic }) {
   if (!before || at <= before.at || traffic.requests < before.requests) return;
   const rate = name => (traffic[name] - before[name]) / (at - before.at);
   const buckets = traffic.buckets.map(([bound, count], place) => [bound, count - (before.buckets[place]?.[1] ?? 0)]);
-  samples.push({ at, rate: rate("requests"), failed: rate("failed"), p95: quantile(.95, buckets) });
+  samples.push({ at, rate: rate("requests"), failed: rate("failed"), rejected: rate("rejected"), p95: quantile(.95, buckets) });
   samples.splice(0, samples.length - 2000);
 }
 
@@ -187,6 +190,7 @@ const MARKS = [
   ["release", "good", at => versions(at, status.releases.filter(each => each.rolled_back === null)), true],
   ["rollback to", "bad", at => versions(at, status.releases.filter(each => each.rolled_back !== null)), true],
 ];
+const DAYS = [1, 2, 5, 7, 10, 15, 30, 60, 90, 180, 365, 730, 1825].map(each => each * DAY); // between ticks
 const releaseDays = (_, __, low, high) => [...new Set(status.releases.map(each => midnight(each.at) + DAY / 2))]
   .filter(at => at >= low && at <= high);
 /** Labels of releases; where two would overlap, only the later is drawn. */
@@ -211,11 +215,14 @@ function drawErrors({ days, as_of, live_since, reference_error, error_name, erro
     label: `${error_name} by day`, tzDate: at => uPlot.tzDate(new Date(1000 * at), "Etc/UTC"),
     scales: {
       x: { range: (_, low, high) => [low - DAY / 2, high + DAY / 2] },
-      // Scaled to the 14-day means, so that a few extreme days do not flatten the rest.
-      y: { range: plot => [0, 1.5 * Math.max(...plot.data[2], ...plot.data[3])] },
+      // Scaled to the 14-day means and the reference, so that a few extreme days do not flatten the rest.
+      y: { range: plot => {
+        const [low, high] = ["min", "max"].map(name => 1.5 * Math[name](0, ...plot.data.slice(2, 5).flat()));
+        return low === high ? [0, 1] : [low, high];
+      } },
       mark: { range: [0, 1] },
     },
-    axes: [{ space: (_plot, _axis, _min, _max, width) => Math.max(75, width / 10), size: 30, values: (_, ticks) => ticks.map(at => dateOf(at)) },
+    axes: [{ incrs: DAYS, space: (_plot, _axis, _min, _max, width) => Math.max(75, width / 10), size: 30, values: (_, ticks) => ticks.map(at => dateOf(at)) },
       { size: 50 }, { scale: "x", side: 0, size: 22, gap: 0, grid: { show: false }, splits: releaseDays, values: releaseNames }],
     series: [time("day", at => dateOf(at)),
       line("each day", "model", { width: 1, alpha: .5 }), line("14 days", "model", { width: 3 }),
@@ -256,12 +263,12 @@ function drawRequestsChart() {
   if (samples.length < 2) return;
   const scale = { range: (_, low, high) => [0, Math.max(1, 1.1 * high)] };
   const latencies = samples.map(each => each.p95 === null ? null : 1000 * each.p95);
-  chart("requests-chart", [...["at", "rate", "failed"].map(name => samples.map(each => each[name])), latencies], () => ({
-    label: "Requests and failures per second, and the 95th percentile of the latency", scales: { y: scale, ms: scale },
+  chart("requests-chart", [...["at", "rate", "failed", "rejected"].map(name => samples.map(each => each[name])), latencies], () => ({
+    label: "Requests, failures and rejections per second, and the 95th percentile of the latency", scales: { y: scale, ms: scale },
     axes: [{ space: 90, size: 30, values: (_, ticks) => ticks.map(clock) }, { size: 50 },
       { scale: "ms", side: 1, size: 60, grid: { show: false }, values: (_, ticks) => ticks.map(each => `${each} ms`) }],
     series: [time("time", clock), line("requests/s", "model", { digits: 1, fill: color("band") }), line("failed/s", "bad", { digits: 1 }),
-      line("p95, ms", "baseline", { digits: 1, scale: "ms" })],
+      line("rejected/s", "warn", { digits: 1 }), line("p95, ms", "baseline", { digits: 1, scale: "ms" })],
   }));
 }
 
@@ -271,15 +278,18 @@ function draw() {
 }
 
 async function poll() {
+  let problem = "The service does not respond";
   try {
     const reply = await fetch("status", { cache: "no-store" });
+    if ([401, 403].includes(reply.status)) problem = "The key is no longer accepted; reload the page";
     if (!reply.ok) throw new Error(`status ${reply.status}`);
     status = await reply.json();
+    problem = "The service and this page do not fit together; reload the page";
     sample(status);
     draw();
     $("stale").hidden = true;
   } catch (error) {
-    show("stale", `The service does not respond (${error.message}).`, status && ` Last known state from ${clock(seconds(status.generated_at))}.`);
+    show("stale", `${problem} (${error.message}).`, status && ` Last known state from ${moment(seconds(status.generated_at))}.`);
     $("stale").hidden = false;
   }
   // Every second until two polls give a first rate.
