@@ -164,7 +164,8 @@ def test_a_removed_alias_leaves_nothing_live_and_its_version_can_be_again(tracki
         assert good.version == 3
         found.restore(good, None, "it was removed")
         found.restore(current_deployment(2), None, "it was removed")  # repeated: a version is live now
-    assert tracking.aliases() == {"champion": 3}
+        assert current_deployment(3).is_watched  # as before
+    assert tracking.aliases() == {"champion": 3, "previous": 2}
 
 
 def test_a_watch_ends_and_begins_by_its_alias(tracking: Tracking) -> None:

@@ -384,6 +384,43 @@ def test_test_continues_if_no_training_is_due(shifted_project: Path, database: D
 
 
 @pytest.mark.slow
+def test_level_shift_is_kept_until_a_training_may_start(
+    shifted_project: Path, database: Database, run: Run
+) -> None:
+    assert run("ab", "stop", "--reason", "enough", "--as-of", "2011-03-08").status == 0
+    change_params(shifted_project, budget="1")
+    log_both("2011-03-08", "2011-03-31", 1)
+    for day in (13, 20, 23, 26, 31):
+        run_cycle(run, f"2011-03-{day}")
+    assert states(database) == [(DONE, 2)]
+    change_params(shifted_project, budget="2")
+    run_cycle(run, "2011-03-31")
+    assert event_log.level_shifts(database) == (date.fromisoformat(STEP),)
+
+
+@pytest.mark.slow
+def test_incident_stays_open_without_outcomes(shifted_project: Path, database: Database, run: Run) -> None:
+    change_params(shifted_project, budget="1")
+    log_both("2011-03-08", "2011-03-14", 1)
+    run_cycle(run, "2011-03-14")
+    log(happened("2011-03-14", "2011-03-31"), (1, lambda row: row.amount * 0.6))
+    for day in (17, 21, 24, 31):
+        run_cycle(run, f"2011-03-{day}")
+    found = {each.subject: each for each in event_log.open_signals(database)}
+    assert found.keys() == {"version 1", "outcomes"}
+    assert found["version 1"].evidence["not_evaluated_since"][:10] == "2011-03-31"
+    assert "Data quality: outcomes" in alert_titles(database)
+    assert not any(each.startswith("Resolved") for each in alert_titles(database))
+    response = event_log.incidents(database)[0].responses[-1]["response"]
+    assert response == "No training: too few outcomes are known to evaluate the error since 2011-03-31."
+    store_outcomes(happened("2011-03-14", "2011-03-31"))
+    change_params(shifted_project, budget="2")
+    run_cycle(run, "2011-03-31")
+    assert [each.subject for each in event_log.open_signals(database)] == ["version 1"]
+    assert states(database)[1:] == [(DONE, 3)]
+
+
+@pytest.mark.slow
 def test_level_shift_ends_watch_of_versions_that_have_not_adapted(
     shifted_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -438,6 +475,12 @@ def test_bad_data_suspend_training(
     assert [(each["rule"], each["must_detect"][0]) for each in regression_cases] == [
         ("units", ["2011-03-02T00:00:00", "m00"])
     ] * 2
+    again = fahrenheit(clean, "2011-03-07", "2011-03-09")
+    feed.write_text(again, encoding="utf-8", newline="\n")
+    run_cycle(run, "2011-03-08")
+    titles = alert_titles(database)
+    assert titles.count("Data quality: heat") == 2  # within the quiet period, but resolved in between
+    assert titles.count("Model error has increased: version 1") == 2  # no training, then one
 
 
 @pytest.mark.slow
@@ -490,6 +533,7 @@ def log_constant(number: int, answer: float, first: str, until: str) -> None:
 def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Database, run: Run) -> None:
     run_cycle(run, BEGAN)
     tracking = promote_out_of_band(2)
+    run_cycle(run, BEGAN)
     log_constant(2, 400.0, "2011-03-01", "2011-03-02")
     out = run_cycle(run, "2011-03-02")
     assert "Version 2 has been live since 2011-03-01 00:00, but no deployment promoted it; far worse" in out
@@ -501,12 +545,13 @@ def test_bad_out_of_band_model_is_rolled_back_after_its_first_day(database: Data
     run_cycle(run, "2011-03-03")
     (incident,) = event_log.incidents(database)
     assert (incident.kind, incident.since) == (SignalKind.BAD_RELEASE, datetime(2011, 3, 1))
-    assert incident.responses[0]["response"].startswith("Version 1 is live again, instead of version 2")
+    assert incident.responses[-1]["response"].startswith("Version 1 is live again, instead of version 2")
     assert incident.cost is not None
     assert incident.cost["predictions_by_rolled_back"] == 24
     assert incident.cost["error_rolled_back"] > 3 * incident.cost["error_previous"]
-    assert alert_titles(database) == ["Bad release: version 2", "Resolved: bad-release, version 2"]
-    suggestions = [each.body["suggestion"] for each in event_log.alerts(database)]
+    assert alert_titles(database) == ["Bad release: version 2"] * 2 + ["Resolved: bad-release, version 2"]
+    late = [each for each in event_log.alerts(database) if each.at > FIRST_OF_MARCH]
+    suggestions = [each.body["suggestion"] for each in late]
     assert not any("rollback" in each for each in suggestions)  # it would hit the version that was restored
 
 
@@ -600,7 +645,7 @@ def test_repeated_response_to_a_missing_model_changes_nothing(database: Database
     assert [each.kind for each in emitted] == [SignalKind.NO_MODEL] * 2
     responses = [cycle.respond_to_signal(load_settings(), each.id, at, print) for each in emitted]
     assert ["has ended" in each for each in responses] == [False, True]
-    assert tracking.aliases() == {CHAMPION: 2}
+    assert tracking.aliases() == {CHAMPION: 2, PREVIOUS: 1}  # it is watched, as before
     assert rollbacks(database) == []
 
 
@@ -897,6 +942,26 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
     assert states(database) == [(DONE, 2)]
 
 
+def test_failing_response_to_an_emitted_signal_is_alerted_and_not_repeated(
+    database: Database, set_error_signal: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise ValueError("a bug in the model's code")
+
+    (raised,) = event_log.update_signals(database, [replace(ERROR_SIGNAL)], FIRST_OF_MARCH).new
+    monkeypatch.setattr(steps, "run", crash)
+    with pytest.raises(ValueError, match="a bug"):
+        cycle.respond_to_signal(load_settings(), raised.id, FIRST_OF_MARCH, print)
+    assert states(database) == [(FAILED, None)]
+    titles = ["Loop failure: monitoring cycle", "Model error has increased: version 1"]
+    assert alert_titles(database) == titles
+    alerts = event_log.alerts(database)
+    assert all("a bug" in each.body["response"] + each.body["summary"] for each in alerts)
+    assert not any(map(event_log.outstanding_alerts(database).count, alerts))
+    set_error_signal(True)
+    cycle.run_cycle(load_settings(), FIRST_OF_MARCH, print, CycleRunner(emit_signal=lambda _: None))
+
+
 @pytest.mark.slow
 def test_signal_whose_response_a_cycle_completed_is_not_emitted_again(
     database: Database,
@@ -984,17 +1049,23 @@ def test_feed_that_cannot_be_ingested_is_a_signal_and_the_cycle_continues(
 def test_failed_cycle_raises_alert_and_next_one_works(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: object) -> None:
-        raise UserError("the registry does not answer")
+    def fail(reason: str, *_: object) -> None:
+        raise UserError(reason)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cycle, "evaluate_signals", away)
+        patch.setattr(cycle, "evaluate_signals", partial(fail, "the registry does not answer"))
         output = run("agent", "--once", "--as-of", BEGAN)
     assert (output.status, output.err) == (1, "error: the registry does not answer\n")
     (alert,) = event_log.alerts(database)
     assert alert.body["summary"].endswith("the registry does not answer")
     assert json.loads(output.out)["alert"]["id"] == alert.id
-    run_cycle(run, BEGAN)
+    for day, reason in ((2, "write 1 failed"), (3, "write 2 failed"), (4, "no space left")):
+        with monkeypatch.context() as patch:
+            patch.setattr(cycle, "evaluate_signals", partial(fail, reason))
+            assert run("agent", "--once", "--as-of", f"2011-03-0{day}").status == 1
+    summaries = [each.body["summary"].rpartition(": ")[2] for each in event_log.alerts(database)[::-1]]
+    assert summaries == ["the registry does not answer", "write 1 failed", "no space left"]
+    run_cycle(run, "2011-03-04")
 
 
 def test_concurrent_cycles_are_refused(database: Database, run: Run) -> None:

@@ -304,7 +304,14 @@ def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: P
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("units", {"moistur": 1}), ("ranges", {"heat": [48, -35]}), ("gaps", {"share": 2})]
+    ("key", "value"),
+    [
+        ("units", {"moistur": 1}),
+        ("ranges", {"heat": [48, -35]}),
+        ("gaps", {"share": 2}),
+        ("texts", {"known": {"materia": ["oak"]}}),
+        ("nulls", {"allowed": ["moistur"]}),
+    ],
 )
 def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=key):
@@ -330,6 +337,17 @@ def test_a_value_that_is_renamed_is_a_violation_from_its_first_day_to_its_last()
     assert list(found.times) == rows.loc[rows["material"] == "stahl", "begins"].tolist()
     assert not [each for each in check_inputs(rows, off("texts")) if each.rule == "texts"]
     assert not [each for each in check_inputs(rows, RULES, {"material": ["stahl"]}) if each.rule == "texts"]
+
+
+def test_new_values_and_nulls_of_single_fields_can_be_accepted() -> None:
+    rows = with_texts("2011-03-10", "2011-04-01")
+    rows["material"] = rows["material"].fillna("oak")
+    rows.loc[rows["begins"] >= "2011-03-20", ["moisture", "heat"]] = None
+    broken = {("texts", "material"), ("nulls", "moisture"), ("nulls", "heat")}
+    assert {(each.rule, each.subject) for each in check_inputs(rows, RULES)} == broken
+    accepted = {"texts": {"known": {"material": ["stahl"]}}, "nulls": {"allowed": ["moisture"]}}
+    rules = QualityRules.model_validate(accepted)
+    assert {(each.rule, each.subject) for each in check_inputs(rows, rules)} == {("nulls", "heat")}
 
 
 def test_occasional_or_ubiquitous_new_values_are_no_violation() -> None:

@@ -269,14 +269,15 @@ def _field_violations(
             wrong[chosen], what = _find_unit_changes(rows.iloc[chosen], name, rules.units[name])
             example = example or what
         yield "units", f"{name} changes its unit: {example}", wrong
-    if rules.nulls is not None and absent.any():
+    if rules.nulls is not None and name not in rules.nulls.allowed and absent.any():
         missing = _find_null_days(rows, absent, rules.nulls.share)
         for chosen in by_key(rows) if KEYS and CADENCE else ():
             others = absent[chosen] & ~missing[chosen]
             missing[chosen] |= _find_null_days(rows.iloc[chosen], others, rules.nulls.share)
         yield "nulls", f"{name} is missing", missing
     if rules.texts is not None and FIELDS[name].kind == "text" and name not in KEYS:
-        wrong, example = _find_unseen_texts(rows, name, rules.texts.share, {"", *seen_texts})
+        known = rules.texts.known.get(name, ())
+        wrong, example = _find_unseen_texts(rows, name, rules.texts.share, {"", *known, *seen_texts})
         yield "texts", f"{name} has values never seen before: {example}", wrong
     if rules.ranges is not None and name in rules.ranges:
         low, high = rules.ranges[name]

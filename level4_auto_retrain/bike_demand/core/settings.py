@@ -52,7 +52,14 @@ def _expected(name: str) -> str:
     return name
 
 
+def _field(name: str) -> str:
+    if name not in FIELDS:
+        raise ValueError(f"{name} is not a field; give one of {', '.join(FIELDS)}")
+    return name
+
+
 ExpectedRangeField = Annotated[str, AfterValidator(_expected)]
+FieldName = Annotated[str, AfterValidator(_field)]
 
 
 class StaleRule(Section):
@@ -69,9 +76,12 @@ class GapsRule(Section):
 
 
 class NullsRule(Section):
-    """Violated if at least this share of a day's rows is null in a field that had values."""
+    """Violated if at least this share of a day's rows is null in a field that had values. The fields in
+    `allowed` may be null from now on.
+    """
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    allowed: tuple[FieldName, ...] = ()
 
 
 class LabelsRule(Section):
@@ -84,9 +94,10 @@ class LabelsRule(Section):
 
 
 class TextsRule(Section):
-    """Violated if at least this share of a day's rows has texts that the field never had."""
+    """Violated if at least this share of a day's rows has texts that the field never had, nor `known`."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    known: dict[FieldName, tuple[str, ...]] = {}  # noqa: RUF012 (pydantic copies it)
 
 
 class LevelRule(Section):

@@ -4,11 +4,13 @@ It can be killed at any time: signals are stored before the response, trainings 
 the next cycle completes what was interrupted.
 """
 
+import re
 import signal
 import sys
 import threading
 import time
 import traceback
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime
@@ -78,15 +80,8 @@ def run_cycle(
 
     Raises UserError if the cycle fails; an alert reports it if possible, and the next cycle tries again.
     """
-    with _locked(settings) as database:
-        try:
-            _cycle(settings, database, as_of, report, runner)
-        except Exception as error:
-            _alert_failure(settings, database, as_of, error)
-            raise
-        finally:
-            with suppress(UserError):  # the error being handled is more important
-                deliver(settings, database, report)
+    with _alerting(settings, as_of, report) as database:
+        _cycle(settings, database, as_of, report, runner)
 
 
 def respond_to_signal(
@@ -96,7 +91,7 @@ def respond_to_signal(
 
     Raises UserError if the response fails.
     """
-    with _locked(settings, LOCK_SECONDS) as database:
+    with _alerting(settings, as_of, report, LOCK_SECONDS) as database:
         open_signals = event_log.open_signals(database)
         found = [each for each in open_signals if each.id == signal_id]
         context = _context(settings, database, as_of, report, runner)
@@ -109,7 +104,6 @@ def respond_to_signal(
         else:
             done = _respond_and_alert(context, found[0], resumed.get(signal_id))
         _finish_cycle(context)
-        deliver(settings, database, report)
         return done
 
 
@@ -151,6 +145,22 @@ def _locked(settings: Settings, wait_seconds: float = 0.0) -> Iterator[Database]
         lock(database, LOCK_NAME, wait_seconds),
     ):
         yield database
+
+
+@contextmanager
+def _alerting(
+    settings: Settings, as_of: datetime | None, report: Emit, wait_seconds: float = 0.0
+) -> Iterator[Database]:
+    """As `_locked`, and deliver the alerts at the end, with one about a failure of the block."""
+    with _locked(settings, wait_seconds) as database:
+        try:
+            yield database
+        except Exception as error:
+            _alert_failure(settings, database, as_of, error)
+            raise
+        finally:
+            with suppress(UserError):  # the error being handled is more important
+                deliver(settings, database, report)
 
 
 def _cycle(
@@ -265,11 +275,15 @@ def _resume(context: Context, open_signals: Sequence[Signal]) -> dict[int | None
 
 
 def _respond_and_alert(context: Context, raised: Signal, done: str | None = None) -> str:
-    """Respond to a signal, unless that is `done`, and raise an alert about both. Returns one sentence on the
-    response.
+    """Respond to a signal, unless that is `done`, and raise an alert about both, also if the response fails.
+    Returns one sentence on the response.
     """
+    failure = None
     if done is None:
-        done = _execute_response(context, raised)
+        try:
+            done = _execute_response(context, raised)
+        except Exception as error:
+            failure, done = error, f"The response failed: {_describe(error)}."
     title, suggestion = ALERT_TEXTS[raised.kind]
     live = context.deployments.live()
     if raised.kind is SignalKind.BAD_RELEASE and (
@@ -277,10 +291,10 @@ def _respond_and_alert(context: Context, raised: Signal, done: str | None = None
     ):
         suggestion = "Find out why gates and A/B test let it through. It cannot be deployed again."
     incidents.record_response(context, raised, done)
-    made = raise_alert(
+    raise_alert(
         context.settings,
         context.database,
-        f"{raised.kind}:{raised.subject}",
+        _alert_key(context, raised),
         context.now,
         title.format(subject=raised.subject),
         summary=raised.message,
@@ -288,14 +302,27 @@ def _respond_and_alert(context: Context, raised: Signal, done: str | None = None
         response=done,
         suggestion=suggestion,
     )
-    if made is not None:
-        context.report(f"{raised.kind}, {raised.subject}: {done}")
+    context.report(f"{raised.kind}, {raised.subject}: {done}")
+    if failure is not None:
+        raise failure
     return done
+
+
+def _alert_key(context: Context, raised: Signal) -> str:
+    """The key of a signal's alert. It changes, so that people hear of it within the quiet period, with the
+    verdict on a release, with each training for the signal, and once a model was restored.
+    """
+    trainings = retraining.counted_trainings(event_log.trainings(context.database))
+    parts = [raised.kind, raised.subject, raised.id, raised.evidence.get(champion.VERDICT, "")]
+    parts += [f"{each.id} {each.state}" for each in trainings if each.signal == raised.id][-1:]
+    return ":".join(map(str, [*parts, "ended"] if _has_ended(context, raised) else parts))
 
 
 def _execute_response(context: Context, raised: Signal) -> str:
     """Respond to a signal. Returns one sentence on the response."""
     match raised.kind:
+        case SignalKind.QUALITY if raised.subject == event_log.OUTCOMES:
+            return "Until they arrive, no error is evaluated, and no A/B test or watch can decide."
         case SignalKind.QUALITY:
             return "Training is suspended until it is resolved; the last good model stays live."
         case SignalKind.DRIFT:
@@ -306,6 +333,8 @@ def _execute_response(context: Context, raised: Signal) -> str:
             return champion.respond(context, raised)
         case SignalKind.NO_MODEL if (restored := champion.restore_last_good(context)) is not None:
             return restored
+    if (since := raised.evidence.get(event_log.NOT_EVALUATED)) is not None:
+        return f"No training: too few outcomes are known to evaluate the error since {since[:10]}."
     shift = raised.evidence.get(event_log.LEVEL_SHIFT)
     refusal = context.runner.run_step(
         "decide on a training", lambda: _reason_not_to_train(context, raised, shift)
@@ -340,7 +369,7 @@ def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) ->
 def _blocking_signal(open_signals: Sequence[Signal]) -> str | None:
     """Why no training may start now, whatever the error is; None if it may."""
     for each in open_signals:
-        if each.kind is SignalKind.QUALITY:
+        if each.kind is SignalKind.QUALITY and each.subject != event_log.OUTCOMES:
             return f"No training: bad data. {each.message}"
         if each.kind is SignalKind.LOOP:
             return f"No training: {each.message}"
@@ -360,8 +389,9 @@ def _finish_cycle(context: Context) -> None:
 
 def _alert_failure(settings: Settings, database: Database, as_of: datetime | None, error: Exception) -> None:
     """Raise an alert about a failed cycle, as far as possible in this state."""
-    known = isinstance(error, UserError | OSError)
-    reason = str(error) if known else traceback.format_exception_only(error)[-1]
+    reason = _describe(error)
+    # Another cause is another alert; ids, addresses and times within a reason differ each time.
+    cause = zlib.crc32(re.sub(r"\w*\d\w*", "", reason).encode())
     with suppress(UserError):
         try:
             at = clock.now(settings, as_of)
@@ -370,7 +400,7 @@ def _alert_failure(settings: Settings, database: Database, as_of: datetime | Non
         raise_alert(
             settings,
             database,
-            "loop:cycle",
+            f"loop:cycle:{cause}",
             at,
             "Loop failure: monitoring cycle",
             summary=f"A cycle of the loop failed: {reason[:500]}",
@@ -378,6 +408,11 @@ def _alert_failure(settings: Settings, database: Database, as_of: datetime | Non
             response="The live version stays. The next cycle tries again.",
             suggestion="Fix the reported cause; for the details: python -m bike_demand agent --once.",
         )
+
+
+def _describe(error: Exception) -> str:
+    is_known = isinstance(error, UserError | OSError)
+    return str(error) if is_known else traceback.format_exception_only(error)[-1].strip()
 
 
 def run_forever(report: Emit, every: float | None = None) -> None:

@@ -64,17 +64,20 @@ def train(
 def resume(context: Context, training: Training) -> str:
     """Complete the training. Returns one sentence on the result.
 
-    If a store or the feed is down, the training remains open, and the next cycle resumes it.
+    If a store or the feed is down, the training remains open, and the next cycle resumes it. After any other
+    failure it is over, so that the next cycle does not repeat it before it responds to anything.
     """
     try:
         version = training.version or _ensure_trained(context, training)
         return _ensure_deployed(context, training, version)
     except UnreachableError as error:
         return f"The training will be retried in the next cycle: {error}."
-    except UserError as error:
+    except Exception as error:
         event_log.update_training(
             context.database, training.id, state=FAILED, detail={RESULT: f"failed: {error}"}
         )
+        if not isinstance(error, UserError):
+            raise
         return f"The training failed: {error}."
 
 

@@ -56,9 +56,7 @@ def error_signal(
     share of the baseline's error that its holdout model saved.
     """
     rule = settings.trigger
-    end = (now - LABEL_LAG).date()  # the labels of later days are not all due yet
-    recent = [day for day in days if end - rule.window_days * DAY <= day.day < end and day.known]
-    if len(recent) < rule.min_days or sum(day.known for day in recent) < rule.min_rows:
+    if not (recent := recent_days(days, now, rule)):
         return None
     parts: list[str] = []
     evidence: dict[str, Any] = {"days": len(recent), "rows": sum(day.known for day in recent)}
@@ -101,6 +99,14 @@ def error_signal(
         f"Over {len(recent)} days {' and '.join(parts)}.",
         {**evidence, "urgent": urgent},
     )
+
+
+def recent_days(days: Sequence[DailyStats], now: datetime, rule: Trigger) -> list[DailyStats]:
+    """The days that the error rules evaluate; none if too little is known to decide anything."""
+    end = (now - LABEL_LAG).date()  # the labels of later days are not all due yet
+    recent = [day for day in days if end - rule.window_days * DAY <= day.day < end and day.known]
+    is_enough = len(recent) >= rule.min_days and sum(day.known for day in recent) >= rule.min_rows
+    return recent if is_enough else []
 
 
 def limits(days: Sequence[DailyStats], skill: float | None, rule: Trigger) -> tuple[float | None, float]:

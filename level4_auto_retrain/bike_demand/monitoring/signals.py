@@ -21,7 +21,7 @@ from bike_demand.data.quality import FEED, NO_TEXTS, Texts, Violation, check_inp
 from bike_demand.data.quarantine import read_quarantine, without_quarantined
 from bike_demand.monitoring import drift, reports
 from bike_demand.monitoring import retraining_policy as policy
-from bike_demand.store import daily_stats, expected_ranges
+from bike_demand.store import daily_stats, event_log, expected_ranges
 from bike_demand.store.daily_stats import PredictionRecord
 from bike_demand.store.database import Database
 from bike_demand.store.deployments import all_deployments
@@ -105,11 +105,12 @@ def evaluate_signals(
     champion = _champion(tracking, database)
     begin = (until - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
     days = daily_stats.read_days(database, begin, until.date())
+    signals += _outcome_signals(days, now, settings.trigger)
     champion_days = (
         [] if champion is None else _champion_days(database, days, champion.number, begin, until.date())
     )
     if champion is not None:
-        error = policy.error_signal(champion_days, policy.reference_of(champion, "skill"), now, settings)
+        error = _error_signal(database, champion, champion_days, now, settings)
         if error is not None:
             signals.append(error)
         drifted = _drift(
@@ -119,6 +120,32 @@ def evaluate_signals(
             moved = drift.drift_signal(drifted, now, settings.monitoring.drift)
             signals += [] if moved is None else [moved]
     return Evaluation(now, champion, signals, violations, days, champion_days)
+
+
+def _error_signal(
+    database: Database, champion: Version, days: Sequence[DailyStats], now: datetime, settings: Settings
+) -> Signal | None:
+    """The champion's error signal. The open one goes on while the error cannot be evaluated, and it keeps a
+    level shift that no training knows of when too few days before that are left in its window.
+    """
+    rule, subject = settings.trigger, f"version {champion.number}"
+    error = policy.error_signal(days, policy.reference_of(champion, "skill"), now, settings)
+    recent = policy.recent_days(days, now, rule)
+    found = (each for each in event_log.open_signals(database) if each.kind is SignalKind.ERROR)
+    known = next((each for each in found if each.subject == subject), None)
+    if known is None or (error is None and recent):
+        return error
+    if error is None:
+        since = known.evidence.get(event_log.NOT_EVALUATED) or iso(now)
+        evidence = {**known.evidence, event_log.NOT_EVALUATED: since}
+        return Signal(SignalKind.ERROR, subject, now, now, known.message, evidence)
+    shift = known.evidence.get(event_log.LEVEL_SHIFT)
+    if shift is not None and event_log.LEVEL_SHIFT not in error.evidence:
+        first = date.fromisoformat(shift)
+        before = sum(day.day < first for day in recent)
+        if before < rule.min_days and first not in event_log.level_shifts(database):
+            error.evidence = {**error.evidence, event_log.LEVEL_SHIFT: shift, "urgent": True}
+    return error
 
 
 def has_bad_requests(day: DailyStats) -> bool:
@@ -351,6 +378,25 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
             now,
             message[0].upper() + message[1:] if subject == FEED else message,
             evidence,
+        )
+
+
+def _outcome_signals(days: Sequence[DailyStats], now: datetime, rule: Trigger) -> Iterator[Signal]:
+    """A signal if outcomes no longer arrive: of the newest days far fewer are known than of those before."""
+    end = (now - LABEL_LAG).date()  # the outcomes of later days are not all due yet
+    first = end - rule.min_days * DAY
+    due = [day for day in days if first <= day.day < end]
+    before = [day for day in days if day.day < first]
+    share, usual = (
+        sum(day.known for day in each) / max(1, sum(day.rows for day in each)) for each in (due, before)
+    )
+    if len(due) == rule.min_days and share < usual / 2:
+        message = (
+            f"Outcomes no longer arrive: they are known for {share:.0%} of the rows predicted from {first} to"
+            f" {due[-1].day}, and for {usual:.0%} of earlier rows."
+        )
+        yield Signal(
+            SignalKind.QUALITY, event_log.OUTCOMES, now, now, message, {"since": f"{first}T00:00:00"}
         )
 
 

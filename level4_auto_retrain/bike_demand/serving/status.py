@@ -260,7 +260,8 @@ def _responses(status: StatusDocument) -> Iterator[str]:
     for each in status.comparisons:
         verb = "tested" if each["kind"] == "test" else "watched"
         yield f"Version {each['version']} is being {verb} against version {each['against']}."
-    if any(each.kind is SignalKind.QUALITY for each in status.signals):
+    quality = [each.subject for each in status.signals if each.kind is SignalKind.QUALITY]
+    if set(quality) - {event_log.OUTCOMES}:
         yield "No training until the data pass the quality rules again; the last good model stays live."
     if status.fallbacks:
         counts = ", ".join(f"{name} ({count})" for name, count in status.fallbacks.items())

@@ -192,7 +192,8 @@ class Deployments:
     def restore(
         self, good: Deployment, bad: Deployment | None, reason: str, at: datetime | None = None, **watch: Any
     ) -> None:
-        """Make an earlier champion the champion again, without a watch; a running test ends.
+        """Make an earlier champion the champion again; a running test ends. Its watch begins anew if the loss
+        of its alias ended it, otherwise there is none.
 
         It replaces `bad` (None: no version is live). Does nothing if `bad` is no longer live.
         """
@@ -207,7 +208,8 @@ class Deployments:
                     _add_transition(session, testing, State.SUPERSEDED, why, at)
                 _add_transition(session, live, State.ROLLED_BACK, reason, at)
                 reason = f"instead of version {live.version}: {reason}"
-            _update(session, good, {"bake_until": None})
+            was_watched = live is None and good.bake_until is not None
+            _update(session, good, {"bake_until": self._bake_until(at) if was_watched else None})
             _add_transition(session, good, State.LIVE, reason, at)
 
     @contextmanager
