@@ -11,7 +11,7 @@ LIMITS = {
     # the log, and outcomes that arrive before their predictions are stored; and 8 texts and nulls that are
     # accepted, from level 2 on.
     "level1_devops": 2423,
-    "level2_auto_training": 4415,
+    "level2_auto_training": 4423,
     "level3_auto_deploy": 7816,
     # With level shifts, about 115, three reports with a dashboard, 160, and alerts of what returns, fails or
     # stops (outcomes), 70.
