@@ -1,5 +1,6 @@
 """Event times with a time zone: local in files and requests and for features, in UTC in rows."""
 
+import json
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated
@@ -10,13 +11,14 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, NaiveDatetime, ValidationError
 
-from bike_demand.core.current import TIME, Inputs, Row
+from bike_demand.core.current import PROBLEM, TIME, Inputs, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import EventTime
 from bike_demand.data import frames, model_inputs, month, table
 from bike_demand.data.frames import input_columns, to_frame
 from bike_demand.data.model_inputs import to_columns
 from bike_demand.data.table import read_month_file
+from bike_demand.training import export
 from tests.feedmaker import HEADER, month_lines
 
 BERLIN = EventTime(cadence="1h", timezone="Europe/Berlin")
@@ -103,6 +105,15 @@ def test_a_month_begins_at_midnight_and_features_get_local_times() -> None:
     requests = [Inputs.model_construct(**each) for each in frames.to_records(rows)]
     assert np.array_equal(to_columns(requests)[TIME], local)
     assert to_frame(requests)[TIME].equals(rows[TIME])
+
+
+def test_a_model_is_not_written_with_golden_rows_that_are_no_valid_requests(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = to_frame([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
+    monkeypatch.setattr(export, "EVENT_TIME", BERLIN)  # which formats times with an offset
+    with pytest.raises(UserError, match="no valid request: begins: Input should not have timezone info"):
+        export.golden_rows(b"", rows)
 
 
 def test_without_a_time_zone_an_offset_is_rejected() -> None:

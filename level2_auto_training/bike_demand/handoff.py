@@ -16,7 +16,7 @@ import onnxruntime
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from bike_demand.core.current import MAX_PREDICTION, MIN_PREDICTION, PROBLEM
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UserError, first_violation
 from bike_demand.core.files import replace_folder
 from bike_demand.core.problem import Columns, Floats
 from bike_demand.data.model_inputs import ALL_FEATURES, FEATURES, feature_specs, to_tensors
@@ -183,9 +183,7 @@ def read_unchecked(folder: Path) -> Handoff:
         manifest = Manifest.model_validate_json(contents[name])
         golden = _golden_adapter.validate_json(contents[name := GOLDEN_FILE])
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise UserError(f"{folder / name}: {where}: {first['msg']}; ask for a new hand-off") from None
+        raise UserError(f"{folder / name}: {first_violation(error)}; ask for a new hand-off") from None
     if manifest.version != version_of(contents[MODEL_FILE]):
         raise UserError(f"{folder / MANIFEST_FILE}: version {manifest.version} is another model's; {again}")
     return Handoff(contents[MODEL_FILE], manifest, golden)

@@ -135,7 +135,7 @@ def test_features_that_use_the_label_are_rejected_in_one_line(project: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"example": {**PROBLEM.example, "lost": 1}}, "example: ('lost',)"),
+        ({"example": {**PROBLEM.example, "lost": 1}}, "example: lost: Extra inputs"),
         ({"features": lambda columns: {"grade": columns["begins"]}}, "grade is neither a number nor a text"),
         ({"features": lambda columns: {"features": columns["material"]}}, "the name features is reserved"),
         ({"features": lambda columns: [columns["grade"]]}, "features: AttributeError: 'list'"),
@@ -250,13 +250,21 @@ def test_a_cadence_that_does_not_divide_a_day_is_rejected(cadence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cadence", "timezone"), [("1h", "Atlantis"), ("1h", "/etc"), ("1D", "Europe/Berlin")]
+    ("kind", "cadence", "timezone", "named"),
+    [
+        (datetime, "1h", "Atlantis", "like Europe/Berlin"),
+        (datetime, "1h", "/etc", "like Europe/Berlin"),
+        (datetime, "1D", "Europe/Berlin", "divides an hour"),
+        (NaiveDatetime, "1h", "Europe/Berlin", "inputs: at has a timezone; annotate datetime"),
+    ],
 )
-def test_a_time_zone_has_to_exist_and_to_fit_the_cadence(cadence: str, timezone: str) -> None:
+def test_a_time_zone_has_to_exist_and_to_fit_cadence_and_type(
+    kind: Any, cadence: str, timezone: str, named: str
+) -> None:
     class Timed(BaseModel):
-        at: Annotated[datetime, EventTime(cadence=cadence, timezone=timezone)]
+        at: Annotated[kind, EventTime(cadence=cadence, timezone=timezone)]
 
-    with pytest.raises(UserError, match=r"like Europe/Berlin|divides an hour"):
+    with pytest.raises(UserError, match=named):
         replace(PROBLEM, inputs=Timed)
 
 

@@ -298,6 +298,7 @@ def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: P
         assert word in str(refused.value)
     old = ROWS[-1].begins - RECENT
     rows = corrupt(ROWS, "2011-02-01", f"{old:%Y-%m-%d}", fahrenheit)
+    rows = corrupt(rows, "2011-03-29", "2011-03-30", fahrenheit)  # a single day
     assert check(frame(rows), RULES)
     require_no_violations(frame(rows), check(frame(rows), RULES), with_rules(RULES), END)
     assert not (project / "state" / "reports" / "validation.json").exists()

@@ -15,7 +15,8 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
 from bike_demand.data import model_inputs
 from bike_demand.data.model_inputs import NUMERIC_FEATURES
-from bike_demand.serving.onnx_model import load_model
+from bike_demand.handoff import read_handoff
+from bike_demand.serving.onnx_model import check_golden_rows, load_model
 from tests.tiny import network
 
 
@@ -168,6 +169,18 @@ def test_a_model_is_rejected_once_a_feature_means_something_else(
     monkeypatch.setattr(model_inputs, "PROBLEM", replace(PROBLEM, features=renumbered))
     with pytest.raises(UserError, match="golden rows are predicted differently"):
         load_model(given)
+
+
+def test_golden_rows_near_zero_may_differ_as_much_as_large_summands_do(handoff: Path) -> None:
+    given = read_handoff(handoff)
+    rows = tuple(
+        row.model_copy(update={"prediction": value})
+        for row, value in zip(given.golden, (1e5, 0.0), strict=False)
+    )
+    recorded = replace(given, golden=rows)
+    assert check_golden_rows(lambda _: [1e5, 0.9], recorded, handoff) == 0.9
+    with pytest.raises(UserError, match="1 of 2 golden rows"):
+        check_golden_rows(lambda _: [1e5, 1.1], recorded, handoff)
 
 
 def test_golden_rows_with_old_fields_are_adapted(given: Path) -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -18,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from bike_demand.core.errors import UserError
 from bike_demand.data.model_inputs import NUMERIC_FEATURES, TENSOR_NAME, TEXT_FEATURES
 from bike_demand.handoff import OUTPUT_NAME, open_session
+from bike_demand.training import export
 from bike_demand.training.export import check_parity, convert, to_onnx
 from bike_demand.training.train import one_thread, predict
 
@@ -67,6 +70,10 @@ MODELS: dict[str, Any] = {
     "gradient boosting, Poisson loss": encoded(HistGradientBoostingRegressor(loss="poisson", max_iter=20)),
     "gradient boosting, gamma loss": encoded(HistGradientBoostingRegressor(loss="gamma", max_iter=20)),
     "imputed, scaled, linear": encoded(SimpleImputer(), StandardScaler(), Ridge()),
+    "columns chosen in a pipeline of their own": make_pipeline(encoded(SimpleImputer()), Ridge()),
+    "words counted": make_pipeline(
+        make_column_transformer((CountVectorizer(lowercase=False), "material")), Ridge()
+    ),
 }
 
 
@@ -96,6 +103,17 @@ def test_values_between_those_of_the_training_take_the_same_branch() -> None:
     )  # where a threshold is the middle of two values
     pipeline = encoded(HistGradientBoostingRegressor(max_iter=50)).fit(table(X), amounts(X))
     assert check_parity(to_onnx(pipeline), pipeline, table(between)) < 0.01
+
+
+def test_a_prediction_near_zero_may_differ_as_much_as_its_large_summands_do() -> None:
+    X = matrix()
+    pipeline = encoded(SimpleImputer(), Ridge()).fit(table(X), amounts(X) * 1e5)
+    pipeline[-1].intercept_ -= pipeline.predict(table(X[:1]))[0]
+    model = to_onnx(pipeline)
+    check_parity(model, pipeline, table(X))
+    pipeline[-1].intercept_ += 1e-3 * np.abs(pipeline.predict(table(X))).max()
+    with pytest.raises(UserError, match="does not match"):
+        check_parity(model, pipeline, table(X))
 
 
 def test_workaround_for_skl2onnx_thresholds_is_still_needed(
@@ -135,3 +153,13 @@ def test_what_cannot_be_exported_is_rejected_by_name() -> None:
         to_onnx(Pipeline([("model", Silent())]).fit(table(X), amounts(X)))
     with pytest.raises(UserError, match=r"Guess\) cannot be exported"):
         to_onnx(Pipeline([("model", Guess())]).fit(table(X), amounts(X)))
+    model = HistGradientBoostingRegressor(max_iter=2, categorical_features=[0])
+    with pytest.raises(UserError, match=r"cannot be exported: .* categorical_features"):
+        to_onnx(encoded(model).fit(table(X), amounts(X)))
+
+
+def test_a_model_that_the_runtime_cannot_load_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "single_output", lambda *_: onnx.ModelProto())
+    X = matrix(50)
+    with pytest.raises(UserError, match=r"Ridge\) cannot be exported: "):
+        to_onnx(encoded(SimpleImputer(), Ridge()).fit(table(X), amounts(X)))

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bike_demand.core.current import PROBLEM
+from bike_demand.core.errors import UserError
 from bike_demand.core.problem import BehaviorTest
 from bike_demand.core.settings import load_settings
 from bike_demand.data import frames, model_inputs
@@ -46,13 +47,18 @@ def test_without_a_feed_it_says_where_it_looked(run: Run, project: Path) -> None
 
 
 @pytest.mark.usefixtures("project")
-def test_a_problem_with_more_keys_than_rows_are_used_can_pass() -> None:
+def test_a_problem_with_many_keys_or_rare_targets_can_pass() -> None:
     settings = load_settings()
     newest = newest_rows(Source(settings.feed), settings.first_month, 2)
     keys = pd.DataFrame({"machine": [f"k{number:04}" for number in range(1100)]})
     many = newest.drop_duplicates("begins").drop(columns="machine").merge(keys, how="cross")
     found = dict(problem_check.check(many, settings.training))
     assert "its ONNX file predicts the same" in found["model"]
+    rare = many.assign(amount=0)
+    with pytest.raises(UserError, match="all targets are 0 in the older"):
+        problem_check.check(rare, settings.training)
+    rare.loc[[10, 500, 900], "amount"] = 5
+    assert "targets from 0 to 5" in dict(problem_check.check(rare, settings.training))["label"]
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import onnx
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_info
 
@@ -24,12 +26,12 @@ from bike_demand.data.frames import features_of, input_columns
 from bike_demand.data.ingested import read_rows
 from bike_demand.data.model_inputs import FEATURES, NUMERIC_FEATURES
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.training import export
+from bike_demand.training import export, train
 from bike_demand.training.export import golden_rows
 from bike_demand.training.train import fit, one_thread, predict, recency_weights
 from tests.conftest import Run
 from tests.feedmaker import month_lines, write_month
-from tests.toy import Params, build_model
+from tests.toy import PROBLEM, Params, build_model
 from tests.tree import contents
 
 PARAMS = Params()
@@ -81,13 +83,19 @@ def test_fit_applies_recency_weights(project: Path, run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_without_a_half_life_all_rows_weigh_the_same(project: Path, run: Run) -> None:
+def test_without_a_half_life_all_rows_weigh_the_same(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run("ingest")
     rows = read_rows(project / DATA)
     X = features_of(rows)
     with one_thread():
         expected = build_model(PARAMS).fit(X, rows["amount"]).predict(X)
     np.testing.assert_array_equal(fit(rows, PARAMS, None).predict(X), expected)
+    unweighted = replace(PROBLEM, build_model=lambda _: KNeighborsRegressor())
+    monkeypatch.setattr(train, "PROBLEM", unweighted)
+    with pytest.raises(UserError, match=r"sample_weight.*; set training.half_life_days"):
+        fit(rows, PARAMS, 30)
 
 
 def test_training_keeps_to_one_thread() -> None:

@@ -1,5 +1,7 @@
 """Exceptions for what a user can fix; the command line prints their message without a traceback."""
 
+from pydantic import ValidationError
+
 
 class UserError(Exception):
     """A mistake in the input. The message says what is wrong, where, and what to do.
@@ -10,3 +12,9 @@ class UserError(Exception):
 
 class UnreachableError(UserError):
     """An external service did not respond, but may do so later."""
+
+
+def first_violation(error: ValidationError) -> str:
+    """The first violation in one line: where, and what."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -5,6 +5,7 @@ rules detect what only shows across rows: changed units, nulls, implausible valu
 """
 
 import json
+from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta
@@ -75,6 +76,11 @@ class Violation(BaseModel):
         first, last = iso(self.times[0]), iso(self.times[-1])
         return f"{self.message} ({first if first == last else f'{len(self.times)} rows, {first} to {last}'})"
 
+    def after(self, moment: datetime) -> "Violation":
+        """The part of the violation after that moment."""
+        first = bisect_right(self.times, moment)
+        return self.model_copy(update={"times": self.times[first:], "keys": self.keys[first:]})
+
 
 def check(
     rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS, seen_texts: Texts = NO_TEXTS
@@ -90,14 +96,10 @@ def require_no_violations(
     """Raises UserError if rows (ascending, at least one) have recent violations, or are stale at `as_of`
     (default: see `freshness_deadline`). A report in state/reports then lists each bad row.
     """
-    recent = [
-        each
-        for each in violations
-        if each.times[-1] > time_range(rows)[1] - RECENT
-        and not (
-            each.subject in FIELDS and len(each.times) <= rows_per_day(rows)
-        )  # up to one day of implausible values hardly changes the model
-    ]
+    # Up to one day of implausible values hardly changes the model.
+    harmless = rows_per_day(rows)
+    parts = [each.after(time_range(rows)[1] - RECENT) for each in violations]
+    recent = [each for each in parts if len(each.times) > (harmless if each.subject in FIELDS else 0)]
     recent += check_stale(rows, settings.quality, freshness_deadline(settings, as_of))
     if not recent:
         REPORT.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from bike_demand.core.current import (
     further_metrics,
     targets,
 )
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UserError, first_violation
 from bike_demand.core.problem import BehaviorTest, Floats
 from bike_demand.core.settings import TrainingSettings
 from bike_demand.data.frames import concat, features_of, input_columns, period_end, with_label
@@ -45,7 +45,12 @@ def check(newest_rows: pd.DataFrame, settings: TrainingSettings) -> list[tuple[s
     if rows.empty:
         raise UserError("none of the newest rows has a label yet; ingest more months")
     # At random: with many keys, the newest rows would all be of the same time.
-    rows = rows.sample(min(len(rows), MAX_ROWS), random_state=0).sort_index()
+    chosen = rows.sample(min(len(rows), MAX_ROWS), random_state=0).index
+    values, counts = np.unique(targets(rows), return_counts=True)
+    rare = rows.index[targets(rows) != values[counts.argmax()]]
+    if len(rare) < len(rows) / 10:  # like a rare class, which a sample might lack
+        chosen = chosen.union(rare[-MAX_ROWS // 10 :])
+    rows = rows.loc[chosen].sort_index()
     checks: dict[str, Callable[[pd.DataFrame, TrainingSettings], str]] = {
         "fields": _fields,
         "label": _label,
@@ -123,7 +128,7 @@ def _model(rows: pd.DataFrame, settings: TrainingSettings) -> str:
     is_past = rows[TIME] < cut
     past, unseen = rows[is_past], rows[~is_past]
     if not targets(past).any():
-        raise UserError(f"too few rows among the newest {len(rows)} to fit a model; ingest more")
+        raise UserError(f"all targets are 0 in the older {len(past)} of the newest rows; ingest more months")
     pipeline = fit(past, settings.params, settings.half_life_days)
     difference = check_parity(to_onnx(pipeline), pipeline, features_of(rows))
     predicted, truth = predict(pipeline, features_of(unseen)), targets(unseen)
@@ -171,5 +176,4 @@ def _validate_all(part: str, model: Any, given: Sequence[Any]) -> list[Any]:
     try:
         return [model.model_validate_json(json.dumps(dict(each))) for each in given]
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UserError(f"problem: {part}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise UserError(f"problem: {part}: {first_violation(error)}") from None

@@ -83,6 +83,8 @@ def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> 
             return pipeline.fit(features_of(rows), targets(rows), **fit_params)
     except (TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        if "sample_weight" in reason:
+            reason += "; set training.half_life_days in params.yaml to null"
         raise UserError(f"problem: build_model: the model cannot be fitted: {reason}") from None
 
 

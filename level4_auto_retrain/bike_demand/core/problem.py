@@ -268,14 +268,17 @@ class Problem:
 
     @cached_property
     def event_time(self) -> EventTime:
-        """The event time's annotation. Raises ValueError if its time zone is unknown."""
-        found: EventTime = _find(self.inputs.model_fields[self.time].metadata, EventTime)
+        """The event time's annotation. Raises ValueError if its time zone is unknown or does not fit."""
+        field = self.inputs.model_fields[self.time]
+        found: EventTime = _find(field.metadata, EventTime)
         try:
             _ = found.zone
         except (KeyError, ValueError):
             raise ValueError(
                 f"{self.time} has the timezone {found.timezone}; give one like Europe/Berlin"
             ) from None
+        if found.timezone and field.annotation is not datetime:
+            raise ValueError(f"{self.time} has a timezone; annotate datetime (NaiveDatetime rejects offsets)")
         return found
 
     @cached_property

@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bike_demand.core.current import EVENT_TIME, FIELDS, NUMERIC_FIELDS, PROBLEM, TIME, Inputs, time_of
+from bike_demand.core.errors import first_violation
 from bike_demand.core.problem import Array, Columns
 
 TENSOR_NAME = "features"  # of the input with all numbers: float32 [rows, numbers]; each text has its own
@@ -46,7 +47,7 @@ def _feature_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
         features = PROBLEM.features(to_columns([example]))
         found = {name: column.dtype.kind for name, column in features.items()}
     except ValidationError as error:
-        raise SystemExit("error: problem: example: {loc}: {msg}".format_map(error.errors()[0])) from None
+        raise SystemExit(f"error: problem: example: {first_violation(error)}") from None
     except KeyError as error:
         raise SystemExit(f"error: problem: features: {error} is not an input field") from None
     except Exception as error:  # the problem's own code may raise anything

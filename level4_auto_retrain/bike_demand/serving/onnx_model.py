@@ -16,6 +16,7 @@ from bike_demand.data.model_inputs import TENSOR_NAME, to_columns, to_tensors
 from bike_demand.handoff import GOLDEN_FILE, MODEL_FILE, OUTPUT_NAME, Handoff, open_session, read_handoff
 
 GOLDEN_TOLERANCE = 0.001  # relative; wider than at export, because other CPUs sum in other orders
+SCALE_TOLERANCE = 1e-5  # relative to the largest prediction: sums near 0 may have large summands
 
 Predict = Callable[[Sequence[Inputs]], list[float]]
 
@@ -89,8 +90,9 @@ def check_golden_rows(predict: Predict, handoff: Handoff, folder: Path) -> float
     if not rows:
         raise UserError(f"{folder / GOLDEN_FILE}: none of its rows is a valid request; train again")
     found = list(zip(predict(rows), expected, strict=True))
-    rounding = 10.0**-PROBLEM.decimals  # the service rounds its predictions
-    wrong = [each for each in found if not math.isclose(*each, rel_tol=GOLDEN_TOLERANCE, abs_tol=rounding)]
+    # The service rounds its predictions.
+    absolute = max(10.0**-PROBLEM.decimals, SCALE_TOLERANCE * max(map(abs, expected)))
+    wrong = [each for each in found if not math.isclose(*each, rel_tol=GOLDEN_TOLERANCE, abs_tol=absolute)]
     if wrong:
         predicted, recorded = wrong[0]
         raise UserError(
