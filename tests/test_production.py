@@ -1,5 +1,6 @@
 """Servers of one's own: what compose files and their page name is there, and level 4 runs on them."""
 
+import importlib
 import json
 import os
 import re
@@ -188,6 +189,17 @@ def test_the_image_that_trains_has_what_servers_need_and_does_not_run_as_root(nu
     locked = (folder / "requirements.lock").read_text(encoding="utf-8")
     for package in ("mlflow", "prefect", "psycopg", "psycopg-binary", "asyncpg"):
         assert re.search(rf"(?m)^{package}==", locked), f"{package} is not in the lock"
+
+
+@pytest.mark.parametrize("number", [each.number for each in PROJECTS if each.number >= 2])
+def test_prefect_frees_the_slot_of_a_run_that_a_power_cut_interrupted(number: int) -> None:
+    """In memory the lease is lost, and with one slot for each deployment nothing runs again."""
+    prefect = services(level(number))["prefect"]
+    environment = prefect["environment"]
+    lease_storage = importlib.import_module(environment["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"])
+    assert "file" in lease_storage.__name__
+    (kept,) = [volume.split(":")[1] for volume in prefect["volumes"]]
+    assert Path(environment["PREFECT_HOME"]).is_relative_to(kept)
 
 
 @pytest.mark.parametrize("number", [each.number for each in PROJECTS if each.number >= 3])

@@ -59,7 +59,15 @@ def workflow(name: str) -> dict[Any, Any]:
 def commands(job: dict[str, Any]) -> list[str]:
     """The commands of the project that a job runs."""
     runs = [step.get("run", "") for step in job["steps"]]
-    return [found for each in runs for found in re.findall(r"python -m bike_demand (\w+(?: step)?)", each)]
+    return [
+        found for each in runs for found in re.findall(r"python -m bike_demand (\w+(?: step| stop)?)", each)
+    ]
+
+
+def uploads(job: dict[str, Any]) -> list[str]:
+    """What a job keeps as artifacts, whether it succeeds or not."""
+    steps = [step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact@")]
+    return [step["with"]["path"] for step in steps if step["if"] == "always()"]
 
 
 def test_models_are_delivered_by_the_commands_of_the_project_where_that_is_switched_on() -> None:
@@ -77,7 +85,12 @@ def test_models_are_delivered_by_the_commands_of_the_project_where_that_is_switc
         "deploy": ["ingest", "deploy"],
         "ab-step": ["ingest", "ab step"],
         "rollback": ["ingest", "rollback"],
+        "release": ["ingest", "release"],
+        "ab-stop": ["ingest", "ab stop"],
     }
+    for command in triggers["workflow_dispatch"]["inputs"]["command"]["options"]:
+        assert any(f"inputs.command == '{command}'" in job["if"] for job in jobs.values())
+    assert [name for name, job in jobs.items() if "state/reports" not in uploads(job)] == ["train"]
 
 
 def test_the_application_passes_the_same_gates_with_the_live_model_before_it_is_delivered() -> None:

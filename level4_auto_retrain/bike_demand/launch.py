@@ -66,39 +66,43 @@ def deploy_after_training(
     standing = delivery.earlier_decision(settings, wanted, as_of, report)
     if standing is not None:
         report(f"Version {wanted} {standing}.")
-    elif server_deploys_new_versions(settings.flow):
+    elif deployment := find_automatic_deployment(settings.flow):
         report("The deployment runs on the Prefect server.")
+        if deployment["status"] != "READY":  # no worker has polled in the last minute
+            start = f"`prefect worker start --pool {deployment['work_pool_name']}`"
+            report(f"warning: it waits for a worker there; if none is running, start one: {start}")
     else:
         report("No Prefect server deploys new versions; deploying in this process.")
         delivery.deploy(settings, wanted, as_of, report)
         report(f"All evidence is on one page: {page_of(int(wanted))}")
 
 
-def server_deploys_new_versions(settings: Flow) -> bool:
-    """Whether a Prefect server deploys registered versions: it responds, and has the deployment for it."""
+def find_automatic_deployment(settings: Flow) -> dict[str, Any] | None:
+    """The Prefect deployment for registered versions; None if no server responds, or it has none."""
     server = find_server(settings)
-    return server is not None and _has_prefect_deployment(server, DEPLOY_DEPLOYMENT)
+    return None if server is None else _active_deployment(server, DEPLOY_DEPLOYMENT)
 
 
 def require_no_prefect_loop(settings: Flow) -> None:
     """Raises UserError if a Prefect server already runs the loop."""
     server = find_server(settings)
-    if server is not None and _has_prefect_deployment(server, LOOP_DEPLOYMENT):
+    if server is not None and _active_deployment(server, LOOP_DEPLOYMENT):
         raise UserError(
             f"the Prefect server at {server} already runs the loop (deployment {LOOP_DEPLOYMENT}); pause it"
             " there, or run one cycle here with --once"
         )
 
 
-def _has_prefect_deployment(server: str, deployment: str) -> bool:
-    """Whether a Prefect server has the Prefect deployment, and it is not paused."""
+def _active_deployment(server: str, name: str) -> dict[str, Any] | None:
+    """The Prefect deployment of that name; None if the server has none, or it is paused."""
     try:
-        return not get(server, f"deployments/name/{deployment}")["paused"]
+        deployment: dict[str, Any] = get(server, f"deployments/name/{name}")
+        return None if deployment["paused"] else deployment
     except HTTPError as error:
         if error.code != HTTPStatus.NOT_FOUND:
             remedy = f"set {AUTH_VARIABLE}" if error.code in UNAUTHORIZED else "try again"
             raise UserError(f"{server}: {error}; {remedy}") from None
-        return False
+        return None
 
 
 def find_server(settings: Flow) -> str | None:

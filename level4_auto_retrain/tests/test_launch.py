@@ -1,6 +1,7 @@
 """What is left to a Prefect server, and what a command does itself."""
 
 import http.server
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Flow, load_settings
-from bike_demand.launch import require_no_prefect_loop, server_deploys_new_versions
+from bike_demand.launch import deploy_after_training, find_automatic_deployment, require_no_prefect_loop
 from tests.conftest import ROOT
 
 SETTINGS = load_settings(ROOT / "params.yaml").flow
@@ -70,7 +71,23 @@ def test_a_server_takes_deployments_over_only_where_it_has_them(
 ) -> None:
     if answer is not None:
         monkeypatch.setitem(ANSWERS, NAMED, answer)
-    assert server_deploys_new_versions(at(server)) == expected
+    assert (find_automatic_deployment(at(server)) is not None) == expected
+
+
+@pytest.mark.usefixtures("unused_address")
+@pytest.mark.parametrize("status", ["READY", "NOT_READY"])
+def test_a_deployment_that_no_worker_would_run_is_reported(
+    server: str, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    answer = {"paused": False, "status": status, "work_pool_name": "training"}
+    monkeypatch.setitem(ANSWERS, NAMED, json.dumps(answer).encode())
+    monkeypatch.setattr("bike_demand.release.deploy.earlier_decision", lambda *_: None)
+    settings, output = load_settings(ROOT / "params.yaml"), list[str]()
+    here = settings.model_copy(update={"flow": at(server)})
+    deploy_after_training(here, "1", None, output.append)
+    assert "Prefect server" in output[0]
+    warned = any("prefect worker start --pool training" in line for line in output)
+    assert warned == (status == "NOT_READY")
 
 
 @pytest.mark.usefixtures("unused_address")
@@ -80,16 +97,16 @@ def test_a_server_that_requires_a_password_is_asked_with_it(
     monkeypatch.setitem(ANSWERS, NAMED, b'{"paused": false}')
     monkeypatch.setitem(ANSWERS, CREDENTIALS, b"Basic YWRtaW46cGFzcw==")
     with pytest.raises(UserError, match="set PREFECT_API_AUTH_STRING"):
-        server_deploys_new_versions(at(server))
+        find_automatic_deployment(at(server))
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:pass")
-    assert server_deploys_new_versions(at(server))
+    assert find_automatic_deployment(at(server))
     monkeypatch.setitem(ANSWERS, NAMED, UNAVAILABLE)
     with pytest.raises(UserError, match=r"503.*; try again"):
-        server_deploys_new_versions(at(server))
+        find_automatic_deployment(at(server))
 
 
 def test_without_a_server_nobody_takes_deployments_over(unused_address: str) -> None:
-    assert not server_deploys_new_versions(at(unused_address))
+    assert not find_automatic_deployment(at(unused_address))
 
 
 @pytest.mark.usefixtures("unused_address")

@@ -60,7 +60,15 @@ def workflow(name: str) -> dict[Any, Any]:
 def commands(job: dict[str, Any]) -> list[str]:
     """The commands of the project that a job runs."""
     runs = [step.get("run", "") for step in job["steps"]]
-    return [found for each in runs for found in re.findall(r"python -m bike_demand (\w+(?: step)?)", each)]
+    return [
+        found for each in runs for found in re.findall(r"python -m bike_demand (\w+(?: step| stop)?)", each)
+    ]
+
+
+def uploads(job: dict[str, Any]) -> list[str]:
+    """What a job keeps as artifacts, whether it succeeds or not."""
+    steps = [step for step in job["steps"] if step.get("uses", "").startswith("actions/upload-artifact@")]
+    return [step["with"]["path"] for step in steps if step["if"] == "always()"]
 
 
 def test_loop_workflow_runs_project_commands() -> None:
@@ -71,10 +79,11 @@ def test_loop_workflow_runs_project_commands() -> None:
     (schedule,) = (each["schedules"][0]["cron"] for each in deployments if "schedules" in each)
     assert triggers["schedule"] == [{"cron": schedule}]
     options = triggers["workflow_dispatch"]["inputs"]["command"]["options"]
-    assert set(triggers["repository_dispatch"]["types"]) <= set(options) == set(jobs)
-    for name, job in jobs.items():
+    assert set(triggers["repository_dispatch"]["types"]) <= set(options)
+    for command, (name, job) in zip(options, jobs.items(), strict=True):
         assert "vars.LOOP == 'on' &&" in job["if"]
-        assert f"inputs.command == '{name}'" in job["if"]
+        assert f"inputs.command == '{command}'" in job["if"]
+        assert "state/reports" in uploads(job)
         dispatched = name in triggers["repository_dispatch"]["types"]
         assert (f"github.event.action == '{name}'" in job["if"]) == dispatched
     assert "github.event_name == 'schedule'" in jobs["cycle"]["if"]
@@ -83,6 +92,8 @@ def test_loop_workflow_runs_project_commands() -> None:
         "retrain": ["retrain"],
         "deploy": ["ingest", "deploy"],
         "rollback": ["ingest", "rollback"],
+        "release": ["ingest", "release"],
+        "ab-stop": ["ingest", "ab stop"],
     }
     # No untrusted input in `run`: it could inject commands.
     assert not any("${{" in step.get("run", "") for job in jobs.values() for step in job["steps"])

@@ -416,12 +416,17 @@ def test_a_database_that_is_away_or_none_is_reported_in_one_line(address: str, m
     assert "\n" not in str(reported.value)
 
 
-def test_a_database_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("revision", "message"), [("9999", "schema is newer"), ("dc11669786a5", "another program")]
+)
+def test_a_database_of_a_newer_version_or_another_program_is_not_touched(
+    tmp_path: Path, revision: str, message: str
+) -> None:
     address = f"sqlite:///{tmp_path / 'log.db'}"
     open_database(address).close()
     with contextlib.closing(sqlite3.connect(tmp_path / "log.db")) as connection, connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(UserError, match="schema is newer"):
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    with pytest.raises(UserError, match=message):
         open_database(address)
 
 

@@ -115,12 +115,19 @@ def test_it_passes_the_gates_there_without_the_registry_that_it_came_from(
 
 
 @pytest.mark.slow
-def test_promotion_is_idempotent(target: Tracking, run: Run) -> None:
+def test_promotion_is_idempotent_and_back_it_finds_the_original(
+    source: Tracking, target: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(2):
         output = run("promote", "1", "--to", NEXT)
         assert output.status == 0
     assert "nothing was changed" in output.out
     assert [each.number for each in target.versions()] == [1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", NEXT)
+    monkeypatch.setenv("BIKE_ENVIRONMENTS__PRODUCTION__DATABASE", "sqlite:///next/state/production.db")
+    deployed(1)
+    assert "nothing was changed" in run("promote", 1, "--to", "sqlite:///state/mlflow.db").out
+    assert [each.number for each in source.versions()] == [1, 2]
 
 
 @pytest.mark.slow

@@ -139,6 +139,11 @@ def make_git_anew(folder: Path) -> None:
 
 @pytest.mark.parametrize("wanted", ["0" * 32, "7"])
 @pytest.mark.usefixtures("copy")
-def test_an_unknown_run_or_version_is_reported(run: Run, wanted: str) -> None:
+def test_an_unknown_run_or_version_is_reported(
+    run: Run, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = run("reproduce", wanted).refusal()
     assert f"{wanted}: not found, no run logged yet" in output
+    variable = "BIKE_TRAINING__HALF_LIFE_DAYS"  # would change what is trained
+    monkeypatch.setenv(variable, "10")
+    assert f"{variable} is set" in run("reproduce", wanted).refusal()

@@ -40,6 +40,7 @@ from tests.conftest import Run
             "production: {alias: live",
             "the alias of production must be champion",
         ),
+        ("state/test.db", "state/production.db", "test and production have the same database"),
     ],
 )
 def test_a_wrong_setting_is_named_in_one_line(

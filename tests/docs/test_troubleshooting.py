@@ -28,7 +28,11 @@ OTHER_PROGRAMS = {
     "PowerShell",
     "macOS",
 }
-INSTALLED = {"MLflow": "mlflow/store mlflow/server", "DVC": "dvc", "Prefect": "prefect/client"}
+INSTALLED = {
+    "MLflow": "mlflow/store mlflow/server",
+    "DVC": "dvc",
+    "Prefect": "prefect/client prefect/server/orchestration",
+}
 SHORTEST = 4  # characters of a part that says something
 
 

@@ -173,8 +173,8 @@ OF_THE_LOOP = {
         "test_history.py::test_day_has_sums_of_model_and_baseline_on_the_same_rows",
     ),
     "launch.py": (
-        "if server is not None and _has_prefect_deployment(server, LOOP_DEPLOYMENT):",
-        "if server is not None and not _has_prefect_deployment(server, LOOP_DEPLOYMENT):",
+        "if server is not None and _active_deployment(server, LOOP_DEPLOYMENT):",
+        "if server is not None and not _active_deployment(server, LOOP_DEPLOYMENT):",
         "test_launch.py::test_agent_refuses_if_prefect_runs_the_loop",
     ),
 }

@@ -38,8 +38,9 @@ def reproduce(wanted: str) -> Result:
     """Restore a run's code and data below state/reproduced, train there, and compare.
 
     `wanted` is a run id, or the number of a version. Raises UserError if it is unknown, its code or data are
-    gone, or its training fails.
+    gone, its training fails, or an environment variable overrides a parameter.
     """
+    pipeline.require_params_from_file()
     tracking = Tracking(load_settings())
     number = wanted.isdecimal() and len(wanted) <= MAX_VERSION_DIGITS
     run_id = tracking.version(int(wanted)).run_id if number else wanted

@@ -191,6 +191,8 @@ class Environments(Section):
                 raise ValueError(f"{alias}: aliases must differ, also from challenger and previous")
         if self.production.alias != "champion":
             raise ValueError("the alias of production must be champion")
+        if self.test.database == self.production.database:  # gates log what they send, old rows too
+            raise ValueError("test and production have the same database; give each its own")
         return self
 
 

@@ -1,5 +1,6 @@
 """The database: a SQLite file or PostgreSQL, migrated on first use; transactions and locks."""
 
+import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -203,6 +204,11 @@ def _migrate(database: Database) -> None:
     with lock(database, "migration", MIGRATION_SECONDS):
         if (found := _revision(database)) == REVISION:
             return
+        if found is not None and not re.fullmatch(r"\d{4}", found):
+            raise UserError(
+                f"{database.where}: belongs to another program, such as MLflow or Prefect; give a database of"
+                " the application's own"
+            )
         if found is not None and found > REVISION:
             raise UserError(
                 f"{database.where}: its schema is newer (revision {found}, this code knows {REVISION});"

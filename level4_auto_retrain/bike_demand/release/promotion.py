@@ -16,7 +16,8 @@ from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import HANDOFF_ARTIFACT, Logged, Tracking, Version
 from bike_demand.store.traffic_split import AB_RATIO_TAG, AB_TAG, DEPLOYMENT_TAG
 
-# Tags of a promoted version: its origin. The run identifies it, whatever the registry is called.
+# Tags of a promoted version: its origin, also after further promotions. The run identifies it, whatever the
+# registry is called.
 SOURCE_REGISTRY, SOURCE_VERSION, SOURCE_RUN = "source.registry", "source.version", "source.run_id"
 NOT_COPIED = (DEPLOYMENT_TAG, AB_TAG, AB_RATIO_TAG)  # these describe deployments in one environment only
 
@@ -31,17 +32,13 @@ def promote(deployments: Deployments, version: Version, address: str) -> str | N
         raise UserError(f"version {version.number} is not promoted: {refusal}")
     source = deployments.tracking
     target = Tracking(deployments.settings, address, "deploy.promote_to (or --to)")
+    here = {SOURCE_REGISTRY: source.where, SOURCE_VERSION: str(version.number), SOURCE_RUN: version.run_id}
+    tags = here | {key: value for key, value in version.tags.items() if key not in NOT_COPIED}
     for each in target.versions():
         if each.run_id == version.run_id:
             raise UserError(f"{target.where}: source and target registry are the same; give another")
-        if each.tags.get(SOURCE_RUN) == version.run_id:
+        if tags[SOURCE_RUN] in (each.run_id, each.tags.get(SOURCE_RUN)):
             return None
-    origin = {
-        SOURCE_REGISTRY: source.where,
-        SOURCE_VERSION: str(version.number),
-        SOURCE_RUN: version.run_id,
-    }
-    tags = {key: value for key, value in version.tags.items() if key not in NOT_COPIED} | origin
     holdout = None
     if version.holdout_run_id is not None:
         holdout = _copy(source, target, version.holdout_run_id).run_id
