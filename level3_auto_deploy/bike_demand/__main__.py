@@ -281,14 +281,16 @@ def ab_status(as_of: AsOf = None) -> None:
 def ab_stop(
     reason: Annotated[str, typer.Option(help="Why; stored with the evidence.")],
     version: Annotated[
-        str | None, typer.Argument(metavar="[VERSION]", help="A version that is tested or queued.")
+        str | None, typer.Argument(metavar="[VERSION]", help="A version that is tested, queued or watched.")
     ] = None,
     as_of: AsOf = None,
 ) -> None:
-    """End the running A/B test, or withdraw a queued version; the champion stays live."""
+    """End the running A/B test, withdraw a queued version, or end a watch; the champion stays live."""
     from bike_demand.release.ab.step import stop
 
-    stop(settings.load_settings(), f"stopped by a person: {reason}", as_of, typer.echo, version)
+    if not reason.strip():
+        raise UserError("--reason: give the reason, which is stored with the version")
+    stop(settings.load_settings(), f"stopped by a person: {reason.strip()}", as_of, typer.echo, version)
 
 
 @app.command(epilog="Example: python -m bike_demand trace 0a1b2c3d4e5f60718293a4b5c6d7e8f9 --rows")

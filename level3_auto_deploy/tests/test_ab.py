@@ -24,7 +24,7 @@ from bike_demand.release.ab.evidence import ComparisonKind, Evidence
 from bike_demand.release.decision import page_of
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import Deployments, history
+from bike_demand.store.deployments import Deployments, history, open_deployments
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import CHAMPION, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
@@ -187,6 +187,21 @@ def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
     assert output.out.startswith("Version 2 is rejected: far worse: error ratio")
     assert tested.aliases().get(CHALLENGER) is None
     assert evidence(2).verdict == "stop"
+
+
+@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE"])
+def test_registry_and_database_that_do_not_belong_together_are_left_alone(
+    tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    deploy(3, "2011-03-02")
+    change_params(Path(), mode="shadow")
+    before = known(tested)
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, "sqlite:///state/forgotten.db")
+        shown = run("ab", "status", "--as-of", "2011-03-03")
+        assert (shown.status, "does not belong to" in shown.out) == (0, True)
+        assert "does not belong to" in run("ab", "step", "--as-of", "2011-03-03").refusal()
+    assert known(tested) == before
 
 
 def test_incomplete_day_is_ignored(tested: Tracking, run: Run) -> None:
@@ -411,16 +426,33 @@ def test_newest_queued_version_is_tested_next(tested: Tracking, deploy: Deploy, 
     assert known(tested) == before
 
 
-def test_queued_version_is_withdrawn(tested: Tracking, deploy: Deploy, run: Run) -> None:
+def test_queued_version_is_withdrawn(tested: Tracking, deploy: Deploy, run: Run, project: Path) -> None:
+    register(project / "model")
+    with open_deployments(load_settings(), datetime(2011, 3, 2), print) as deployments:
+        deployments.create(tested.version(3), "somebody", "an emergency")  # interrupted in its gates
     deploy(3, "2011-03-02")
-    stop = ("ab", "stop", "--reason", "learned from the wrong month", "--as-of", "2011-03-03")
-    assert "4 is neither tested nor queued" in run(*stop, "4").refusal()
-    assert "Version 3 is withdrawn" in run(*stop, "3").out
+    stop = ("ab", "stop", "--as-of", "2011-03-03", "--reason")
+    assert "reason" in run(*stop, " ", "3").refusal()
+    assert "version 1 is neither tested, queued" in run(*stop, "it is wrong", "champion").refusal()
+    assert "Version 3 is withdrawn" in run(*stop, "learned from the wrong month", "latest").out
     assert current_deployment(3).state is State.SUPERSEDED
     assert tested.aliases()[CHALLENGER] == 2
-    assert "Version 3" not in run("ab", "status", "--as-of", "2011-03-03").out
-    assert "3 is neither tested nor queued" in run(*stop, "3").refusal()
-    assert "The test of version 2 is stopped" in run(*stop, "2").out
+    assert "version 3" not in run("ab", "status", "--as-of", "2011-03-03").out.lower()
+    assert "version 3 is neither tested, queued" in run(*stop, "it is wrong", "3").refusal()
+    assert "The test of version 2 is stopped" in run(*stop, "it is wrong", "2").out
+
+
+@pytest.mark.slow
+def test_watch_without_outcomes_is_ended_for_a_queued_version(
+    tested: Tracking, deploy: Deploy, run: Run
+) -> None:
+    promoted(run)
+    deploy(3, "2011-03-06")
+    stop = ("ab", "stop", "--reason", "the feed stopped", "--as-of", "2011-03-08")
+    assert "name it: 3, 2" in run(*stop).refusal()
+    assert "Version 2 is watched no longer" in run(*stop, "2").out
+    assert tested.aliases() == {CHAMPION: 2}
+    assert "against version 2 starts" in run("ab", "step", "--as-of", "2011-03-08").out
 
 
 @pytest.mark.slow

@@ -302,7 +302,7 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
         " then.",
         "The cool-down is not over.",
     ]
-    assert event_log.trainings(database)[0].detail["result"] == "superseded: its A/B test was stopped"
+    assert event_log.trainings(database)[0].detail["result"] == "superseded: stopped by a person: enough"
 
 
 STEP = "2011-03-09"  # the first day at a higher level

@@ -16,7 +16,7 @@ from bike_demand.store.tracking import Tracking
 from tests.conftest import Run
 from tests.registry import register, remove_alias
 from tests.test_loop import database, live_project, live_template, log_constant, run_cycle  # noqa: F401 (fixtures)
-from tests.test_lost_deployments import STORE, delete_run, delete_version
+from tests.test_lost_deployments import STORE, delete_run, delete_version, join
 
 
 @pytest.fixture
@@ -109,5 +109,8 @@ def test_a_damaged_registry_fails_the_cycle_with_an_alert_until_it_is_moved_away
     assert str(STORE.absolute()) in alert.body["summary"]
     assert run("monitor").status == 1
     STORE.unlink()
+    assert "does not belong to" in run("agent", "--once", "--as-of", "2011-03-04").refusal()
+    register(Path("model"))
+    join()
     run_cycle(run, "2011-03-04")
-    assert tracking.aliases() == {"champion": 1}  # trained anew
+    assert tracking.aliases() == {"champion": tracking.versions()[-1].number}

@@ -177,19 +177,23 @@ class Tracking(Connection):
         return sorted((each for each in found if each.digest), key=lambda version: version.number)
 
     def aliases(self) -> dict[str, int]:
-        """All aliases with their versions, read in one call."""
+        """All aliases with their versions."""
+        return self.registered_model()[0]
+
+    def registered_model(self) -> tuple[dict[str, int], dict[str, str]]:
+        """All aliases with their versions, and the tags of the registered model, read in one call."""
         from mlflow.exceptions import MlflowException
 
         if not self.exists():
-            return {}
+            return {}, {}
         with self.client() as client:
             try:
                 model = client.get_registered_model(MODEL_NAME)
             except MlflowException as error:
                 if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return {}
+                    return {}, {}
                 raise
-        return {alias: int(number) for alias, number in model.aliases.items()}
+        return {alias: int(number) for alias, number in model.aliases.items()}, dict(model.tags)
 
     def champion(self) -> Version | None:
         """The version with the alias champion; None if nothing was released."""

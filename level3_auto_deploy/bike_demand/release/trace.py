@@ -65,8 +65,10 @@ def trace(deployments: Deployments, prediction_id: str) -> Trace:
     logged = find_prediction(database, prediction_id)
     if logged is None:
         raise UserError(f"prediction {prediction_id}: not found; give the `id` of a prediction of production")
+    with database.reading() as session:
+        row = session.get(Deployment, logged.deployment)
     try:
-        recorded = _model_code_and_data(deployments.tracking, logged)
+        recorded = _model_code_and_data(deployments.tracking, logged, row)
     except UnreachableError:
         recorded = dict.fromkeys(("model", "code", "data"))
     inputs = ("id", "made_at", "client", "event_time", "inputs", "prediction")
@@ -75,7 +77,7 @@ def trace(deployments: Deployments, prediction_id: str) -> Trace:
         "prediction": _facts(logged, *inputs)
         | {"outcome": find_label(database, (logged.event_time, logged.key))},
         "traffic_split": _facts(logged, *split) | _randomization(deployments, logged),
-        "deployment": _deployment(database, logged.deployment),
+        "deployment": None if row is None else _deployment(database, row),
         **recorded,
     }
 
@@ -85,14 +87,17 @@ def _facts(source: LoggedPrediction | Deployment | Dataset, *names: str) -> Fact
     return {name: to_jsonable_python(getattr(source, name)) for name in names}
 
 
-def _model_code_and_data(tracking: Tracking, logged: LoggedPrediction) -> Trace:
-    """The model that made the prediction, and its origin."""
-    version = tracking.version(logged.version)
-    run = tracking.run(version.run_id)
+def _model_code_and_data(tracking: Tracking, logged: LoggedPrediction, row: Deployment | None) -> Trace:
+    """The model that made the prediction, and its origin.
+
+    The deployment has its run: another registry may use the same number for another version.
+    """
+    model = row or tracking.version(logged.version)
+    run = tracking.run(model.run_id)
     return {
         "model": {
-            "version": version.number,
-            "digest": version.digest,
+            "version": logged.version,
+            "digest": model.digest,
             "run": run.id,
             "run_name": run.name,
             "parameters": dict(run.params),
@@ -154,12 +159,8 @@ def _randomization(deployments: Deployments, logged: LoggedPrediction) -> Facts:
     return {name: test.get(name) for name in ("share", "salt", "randomize_by")}
 
 
-def _deployment(database: Database, wanted: str) -> Facts | None:
-    """Who deployed the version, when and why, and the result; None if unknown."""
-    with database.reading() as session:
-        row = session.get(Deployment, wanted)
-    if row is None:
-        return None
+def _deployment(database: Database, row: Deployment) -> Facts:
+    """Who deployed the version, when and why, and the result."""
     changes = history(database, row.id)
     return _facts(row, "id", "version", "who", "requested_at", "skip_reason", "state") | {
         "history": [f"{iso(each.at)} {each.new.value}: {each.reason}" for each in changes],

@@ -34,7 +34,6 @@ RESULTS = IN_PROGRESS | {
     State.RETIRED: "went live",
     State.FAILED_GATE: "refused by a gate",
     State.FAILED_TEST: "rejected after its A/B test",
-    State.SUPERSEDED: "superseded: its A/B test was stopped",
     State.ROLLED_BACK: "was live and was rolled back",
     State.ERROR: "its version was deleted",
 }
@@ -132,8 +131,9 @@ def _ensure_deployed(context: Context, training: Training, number: int) -> str:
         row = delivery.last_decision(context.deployments, version)
     assert row is not None
     failed = row.state in (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK)
-    _end(context, training, FAILED if failed else DONE, RESULTS[row.state], _was_not_worse(context, row))
-    return f"Version {number} was trained; status: {RESULTS[row.state]} ({page_of(number).as_posix()})."
+    result = _results(row)[row.state]
+    _end(context, training, FAILED if failed else DONE, result, _was_not_worse(context, row))
+    return f"Version {number} was trained; status: {result} ({page_of(number).as_posix()})."
 
 
 def _retry_deployment_later(context: Context, training: Training, number: int, reason: str) -> str:
@@ -159,10 +159,14 @@ def update_results(context: Context) -> None:
         row, result = rows.get(training.version or 0), training.detail.get(RESULT)
         if row is None or result not in (*IN_PROGRESS.values(), RESULTS[State.LIVE]):
             continue
-        new = RESULTS.get(row.state, result)
+        new = _results(row).get(row.state, result)
         if new != result:
             detail = {RESULT: new, NOT_WORSE: _was_not_worse(context, row)}
             event_log.update_training(context.database, training.id, detail=detail)
+
+
+def _results(row: Deployment) -> dict[State, str]:
+    return RESULTS | {State.SUPERSEDED: f"superseded: {row.reason}"}
 
 
 def _was_not_worse(context: Context, row: Deployment) -> bool | None:

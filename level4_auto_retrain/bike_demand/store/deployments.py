@@ -39,6 +39,7 @@ from bike_demand.store.traffic_split import (
 )
 
 OUT_OF_BAND = "out of band"  # `who` of a deployment that no command made
+DATABASE_TAG = "database"  # of the registered model: the id of a deployment in the database it belongs to
 UNDECIDED = (State.CREATED, State.VALIDATING, State.QUEUED)
 FAILED = (State.FAILED_GATE, State.FAILED_TEST, State.ROLLED_BACK, State.SUPERSEDED, State.ERROR)
 _OUTCOMES_OF_GATES = (State.TESTING, State.LIVE, State.SUPERSEDED, State.ERROR)
@@ -254,10 +255,12 @@ class Deployments:
             self._reconcile()
 
     def _reconcile(self) -> None:
-        for each in self._apply_alias_changes():
-            self._report(f"Completed the interrupted transition to {each.new.value}: {each.reason}.")
-            self.completed.append(each)
         aliases, versions, rows = self._read()
+        if completed := self._apply_alias_changes():
+            for each in completed:
+                self._report(f"Completed the interrupted transition to {each.new.value}: {each.reason}.")
+            self.completed += completed
+            aliases, versions, rows = self._read()
         by_state = {row.state: row for row in rows}  # at most one is live, and one in its test
         champion, testing = aliases.get(CHAMPION), by_state.get(State.TESTING)
         # The test of a challenger whose champion was replaced out of band has to end.
@@ -286,8 +289,29 @@ class Deployments:
         self._write_tags(rows, versions)
 
     def _read(self) -> tuple[dict[str, int], list[Version], list[Deployment]]:
-        """Aliases, versions and deployments, read once for all checks, which rarely find a change."""
-        return self.tracking.aliases(), self.tracking.versions(), self.all()
+        """Aliases, versions and deployments, read once for all checks, which rarely find a change.
+
+        Raises UserError if registry and database do not belong together: by the registered model's tag or,
+        before it has one, by a version that both know. Otherwise one wrong address would end all deployments.
+        """
+        (aliases, tags), versions, rows = (
+            self.tracking.registered_model(),
+            self.tracking.versions(),
+            self.all(),
+        )
+        owner = tags.get(DATABASE_TAG)
+        common = (row.id == owner if owner else _registered_version(row, versions) for row in rows)
+        if (rows or owner) and not any(common):
+            change = f"set it to {rows[-1].id}" if rows else "delete it"
+            raise UserError(
+                f"{self.tracking.where} does not belong to {self.database.where}; correct tracking.uri or"
+                f" environments.production.database (to join them: tag {DATABASE_TAG} of the registered model"
+                f" {MODEL_NAME}: {change})"
+            )
+        if rows and not owner:
+            with self.tracking.client() as client:
+                client.set_registered_model_tag(MODEL_NAME, DATABASE_TAG, rows[0].id)
+        return aliases, versions, rows
 
     def _adopt_alias(
         self, alias: str, row: Deployment | None, aliases: dict[str, int], versions: list[Version]

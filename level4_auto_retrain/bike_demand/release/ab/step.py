@@ -14,12 +14,12 @@ from bike_demand.core.step_runner import StepRunner, call
 from bike_demand.data.month import iso
 from bike_demand.release.ab.evidence import ComparisonKind, Evidence, collect, running_test, running_watch
 from bike_demand.release.decision import decide, write_pages
-from bike_demand.release.deploy import deploy
+from bike_demand.release.deploy import deploy, find
 from bike_demand.release.promotion import promote_newest
 from bike_demand.release.rollback import WATCH_ROLLBACK, roll_back
 from bike_demand.store.deployments import UNDECIDED, Deployments, Emit, open_deployments
 from bike_demand.store.retention import delete_old
-from bike_demand.store.tables import State
+from bike_demand.store.tables import Deployment, State
 from bike_demand.store.traffic_split import AB_RATIO_TAG
 
 UNIT_LABELS = {"time": "event times", "key": "keys"}
@@ -62,32 +62,45 @@ def step(
 def stop(
     settings: Settings, reason: str, as_of: datetime | None, report: Emit, wanted: str | None = None
 ) -> None:
-    """End the running test without a verdict; with `wanted`, that version's test, or its wait for one.
+    """End the running test without a verdict; with `wanted`, that version's test, wait for one, or watch.
 
     Raises UserError if there is nothing to stop.
     """
     with open_deployments(settings, as_of, report) as deployments:
-        row = deployments.testing()
-        if wanted is not None and (row is None or str(row.version) != wanted):
-            row = next((each for each in deployments.all(*UNDECIDED) if str(each.version) == wanted), None)
-        if row is None:
-            what = "no test is running" if wanted is None else f"{wanted} is neither tested nor queued"
-            raise UserError(f"{what}, so there is nothing to stop")
-        if row.state is not State.TESTING:
-            deployments.transition(row, State.SUPERSEDED, reason)
+        number = None if wanted is None else find(deployments.tracking, wanted).number
+        waiting = [row for row in deployments.all(*UNDECIDED) if number in (None, row.version)]
+        testing, live = deployments.testing(), deployments.live()
+        if testing is not None and number in (None, testing.version):
+            _stop_test(deployments, testing, reason, report)
+        elif number is not None and waiting:
+            for row in waiting:
+                deployments.transition(row, State.SUPERSEDED, reason)
             write_pages(deployments)
-            report(f"Version {row.version} is withdrawn and will not be tested.")
-            return
-        try:
-            comparison = running_test(deployments)
-            assert comparison is not None
-            evidence = collect(deployments, comparison)
-            evidence = evidence.model_copy(update={"verdict": "stop", "reason": reason})
-            deployments.save_evidence(row, ab=evidence.model_dump(mode="json"))
-        except UserError as error:  # whatever is broken, a person must be able to end the test
-            report(f"No evidence is stored: {error}")
-        rollout = decide(deployments, row, State.SUPERSEDED, reason)
-        report(f"The test of version {row.version} is stopped; version {row.against} stays. {rollout}")
+            report(f"Version {number} is withdrawn and will not be tested.")
+        elif live is not None and live.is_watched and live.version == number:
+            deployments.end_watch(live, reason)
+            write_pages(deployments)
+            report(f"Version {number} is watched no longer; it stays live.")
+        elif number is not None:
+            raise UserError(f"version {number} is neither tested, queued nor watched; nothing was stopped")
+        else:
+            given = dict.fromkeys(row.version for row in waiting)
+            given |= {live.version: None} if live is not None and live.is_watched else {}
+            hint = f"; to end the wait or watch of a version, name it: {', '.join(map(str, given))}"
+            raise UserError(f"no test is running, so there is nothing to stop{hint if given else ''}")
+
+
+def _stop_test(deployments: Deployments, row: Deployment, reason: str, report: Emit) -> None:
+    try:
+        comparison = running_test(deployments)
+        assert comparison is not None
+        evidence = collect(deployments, comparison)
+        evidence = evidence.model_copy(update={"verdict": "stop", "reason": reason})
+        deployments.save_evidence(row, ab=evidence.model_dump(mode="json"))
+    except UserError as error:  # whatever is broken, a person must be able to end the test
+        report(f"No evidence is stored: {error}")
+    rollout = decide(deployments, row, State.SUPERSEDED, reason)
+    report(f"The test of version {row.version} is stopped; version {row.against} stays. {rollout}")
 
 
 def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
