@@ -13,6 +13,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -138,6 +140,39 @@ def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_p
 
 
 @pytest.mark.parametrize(
+    ("separator", "texts", "smallest", "largest"),
+    [
+        (";", ["7.360", "642", "1.045"], 642, 7360),
+        (";", ["-1.234.567", "12"], -1_234_567, 12),
+        (";", ["1.234,56", "0,5"], 0.5, 1234.56),
+        (",", ["1,234", "5,678"], 1234, 5678),
+        (",", ["1,234", "567.5"], 567.5, 1234),
+        (",", ["1'234.50", "12 345"], 1234.5, 12345),
+        (",", ["0.125", "1.125"], 0.125, 1.125),
+        (";", ["1.125", "12"], 1.125, 12),
+        (";", ["1,125", "3,5", "642"], 1.125, 642),
+    ],
+)
+def test_thousands_are_told_from_decimals(
+    tmp_path: Path, separator: str, texts: list[str], smallest: float, largest: float
+) -> None:
+    rows = [(f"2023-01-{day:02}", texts[day % len(texts)], str(day % 5)) for day in range(1, 29)]
+    found = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows], separator)).rows["x"]
+    assert (found.min(), found.max()) == (smallest, largest)
+
+
+def test_undecided_thousands_follow_the_marks_of_the_other_columns(tmp_path: Path) -> None:
+    def largest(other: str) -> float:
+        rows = [(f"2023-01-{day:02}", f"{day}.{day}0", other, str(day % 5)) for day in range(10, 29)]
+        rows.append(("2023-01-29", "1.234", "7", "3"))
+        found = drafted(write(tmp_path / "t.csv", [("at", "x", "other", "label"), *rows]))
+        assert any("'x': 10.100 is read as" in note for note in found.notes) == (other != "0.5")
+        return float(found.rows["x"].max())
+
+    assert [largest(other) for other in ("642", "0,5", "0.5")] == [28.28, 28280, 28.28]
+
+
+@pytest.mark.parametrize(
     ("step", "cadence"),
     [
         (timedelta(minutes=30), "30min"),
@@ -149,6 +184,57 @@ def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_p
 )
 def test_the_cadence_is_found_in_the_data(tmp_path: Path, step: timedelta, cadence: str | None) -> None:
     assert drafted(series(tmp_path, step)).cadence == cadence
+
+
+def test_hours_without_rows_are_no_cadence_but_their_hours_are_features(tmp_path: Path) -> None:
+    """Opening hours: most rows are an hour apart, but rows of the night would be missed as gaps."""
+    lines = series(tmp_path, timedelta(hours=1), rows=400).read_text(encoding="utf-8").splitlines()
+    opened = [line.split(",") for line in lines if line.startswith("at") or 8 <= int(line[11:13]) < 20]
+    found = drafted(write(tmp_path / "open.csv", opened, ","))
+    assert found.cadence is None
+    assert "hours % 24" in code_of(found, tmp_path)["features.py"]
+
+
+@pytest.mark.parametrize(
+    ("clock", "cadence", "zone", "first"),
+    [
+        ("T%H:%M:%S+01:00", "1h", 'datetime, EventTime(cadence="1h", timezone="UTC")', "2022-12-31 23:00:00"),
+        ("T00:00:00+01:00", "1D", 'NaiveDatetime, EventTime(cadence="1D")', "2023-01-01 00:00:00"),
+        (" 01:00+01:00", None, 'datetime, EventTime(cadence=None, timezone="UTC")', "2023-01-01 00:00:00"),
+    ],
+)
+def test_times_with_offsets_stay_valid_for_files_and_requests(
+    tmp_path: Path, clock: str, cadence: str | None, zone: str, first: str
+) -> None:
+    step = timedelta(hours=1) if "%" in clock else timedelta(days=1)
+    moments = [datetime(2023, 1, 1) + at * step for at in range(60)]
+    rows = [(f"{at:%Y-%m-%d}{at:{clock}}", str(at.day % 7), str(at.hour + at.day)) for at in moments]
+    found = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows], ","))
+    assert (found.cadence, str(found.rows["at"].iloc[0])) == (cadence, first)
+    code = " ".join(code_of(found, tmp_path)["schema.py"].split()).replace("'", '"')
+    assert f"at: Annotated[ {zone}" in code
+
+
+def test_a_few_rows_of_equal_time_make_no_input_the_key(tmp_path: Path) -> None:
+    """The hour that occurs twice when clocks are set back."""
+    lines = series(tmp_path, timedelta(hours=1)).read_text(encoding="utf-8").splitlines()
+    file = write(tmp_path / "t.csv", [each.split(",") for each in [*lines, "2023-01-01 02:00:00,9,4"]], ",")
+    with pytest.raises(UserError, match="2 of 101 rows share their at, first 2023-01-01 02:00:00"):
+        drafted(file)
+    assert [each.name for each in drafted(file, key="x").keys] == ["x"]
+
+
+@pytest.mark.slow
+def test_no_prediction_of_an_amount_is_below_zero(tmp_path: Path) -> None:
+    """Like the output of solar panels, which is 0 at night."""
+    hours = [(datetime(2023, 1, 1) + timedelta(hours=at), at % 24) for at in range(400)]
+    rows = [(f"{at}", f"{hour % 7}", f"{max(0, 6 - abs(hour - 12)) * 1.7:.2f}") for at, hour in hours]
+    found = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows], ","))
+    code: dict[str, Any] = {}
+    exec(code_of(found, tmp_path)["model.py"], code)
+    hour = found.rows["at"].dt.hour + np.random.default_rng(0).normal(0, 2, len(found.rows))
+    X = pd.DataFrame({"x": found.rows["x"], "hour": hour})
+    assert code["build_model"](code["Params"]()).fit(X, found.rows["label"]).predict(X).min() >= 0
 
 
 def test_holdout_without_times_is_random_and_reproducible(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.dummy import DummyRegressor
+from sklearn.pipeline import Pipeline
 
 from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
@@ -16,7 +18,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.data import frames, model_inputs
 from bike_demand.data.ingest import newest_rows
 from bike_demand.data.source import Source
-from bike_demand.training import problem_check
+from bike_demand.training import problem_check, train
 from tests.conftest import Run
 
 Change = Callable[[Any], Any]
@@ -65,6 +67,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an example that is not valid": ({"example": {**PROBLEM.example, "grade": 9}}, "example: grade"),
     "a label that is not valid": ({"example_label": {"amount": -1}}, "example_label: amount"),
     "targets beyond what is possible": ({"prediction_range": (0, 5)}, "prediction_range"),
+    "a prediction beyond what is possible": (
+        {"build_model": lambda _: Pipeline([("model", DummyRegressor(strategy="constant", constant=-1.0))])},
+        "the model predicts -1.0",
+    ),
     "a loss that is lowest for wrong predictions": (
         {"loss": replace(PROBLEM.loss, per_row=lambda prediction, target: -abs(prediction - target))},
         "loss",
@@ -101,7 +107,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_invalid_part_is_reported(case: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     changes, named = WRONG[case]
     changed = replace(PROBLEM, **changes)
-    for module in (problem_check, model_inputs, frames):
+    for module in (problem_check, model_inputs, frames, train):
         monkeypatch.setattr(module, "PROBLEM", changed)
     for name, value in zip(("MIN_PREDICTION", "MAX_PREDICTION"), changed.prediction_range, strict=True):
         monkeypatch.setattr(problem_check, name, value)

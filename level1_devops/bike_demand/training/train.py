@@ -1,5 +1,6 @@
 """One training: from the ingested rows to a fitted model and its error on a holdout."""
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -11,11 +12,11 @@ from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from bike_demand.core.current import LABEL, PROBLEM, TIME, further_metrics, targets
+from bike_demand.core.current import LABEL, PROBLEM, TIME, Inputs, further_metrics, targets
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Array, Floats
 from bike_demand.core.settings import TrainingSettings
-from bike_demand.data.frames import features_of, mean_loss, period_end
+from bike_demand.data.frames import features_of, mean_loss, period_end, to_frame
 
 # Limits compiled OpenMP code to one thread inside the block: at this size more threads save nothing, and on
 # a busy machine thread contention can make training 100 times slower.
@@ -58,7 +59,20 @@ def train(rows: pd.DataFrame, settings: TrainingSettings) -> Trained:
     predictions, truth = predict(holdout_model, features_of(holdout)), targets(holdout)
     loss = mean_loss(PROBLEM.loss.per_row(predictions, truth), holdout)
     refit = fit(rows, settings.params, settings.half_life_days)
+    check_example(refit)
     return Trained(refit, holdout_model, len(holdout), loss, further_metrics(predictions, truth))
+
+
+def check_example(pipeline: Pipeline) -> None:
+    """Raises UserError if the prediction for the example is impossible, so that no service loads it."""
+    example = Inputs.model_validate_json(json.dumps(dict(PROBLEM.example)))
+    prediction = round(float(predict(pipeline, features_of(to_frame([example])))[0]), PROBLEM.decimals)
+    low, high = PROBLEM.prediction_range
+    if not low <= prediction <= high:
+        raise UserError(
+            f"problem: prediction_range: the model predicts {prediction} {PROBLEM.unit} for the example;"
+            " widen the range, or choose a model that never leaves it"
+        )
 
 
 def recency_weights(times: Array, half_life_days: float) -> Floats:

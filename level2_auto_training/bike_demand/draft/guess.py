@@ -25,6 +25,8 @@ MAX_NUMBER = 1e300  # a column with larger numbers counts as text, because its r
 YES, NO = {"yes", "true", "y", "t", "1", "ja", "oui", "si"}, {"no", "false", "n", "f", "0", "nein", "non"}
 CADENCES = {"15min": 15, "30min": 30, "1h": 60, "1D": 1440}  # in minutes
 MIN_REGULAR_SHARE = 0.9  # share of the steps between rows that must match the cadence
+MIN_COVERED_SHARE = 0.85  # share of the cadence's times that must have a row; more are gaps
+MIN_SHARED_SHARE = 0.2  # share of the rows with another row's time, from which a key is guessed
 HOUR_HINT = "if {0!r} is the time of day, use --time-of-day {0}"
 SYNTHETIC_TIME = "synthetic_time"
 SYNTHETIC_START, SYNTHETIC_SPAN = pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
@@ -32,7 +34,8 @@ SEED = "row-by-row-drawn"  # pandas' hash_key needs 16 bytes
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no input without leakage reaches
 SENTINELS = [float("9" * digits) for digits in range(2, 8)]
 MAX_COLUMNS_FOR_SUMS = 12  # the first numeric columns, tried in pairs as parts of the label
-_ISO = r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?( ?(Z|[+-]\d{2}:?\d{2}))?"
+_OFFSET = r" ?(?:Z|[+-]\d{2}:?\d{2})"
+_ISO = rf"\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)?({_OFFSET})?"
 _DATE_FORMATS: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y")
 _DATE_FORMATS += ("%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%Y-%m", "%m/%Y")
 _TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
@@ -61,6 +64,7 @@ class Column:
     high: float = math.nan
     expected: tuple[float, float] = (math.nan, math.nan)
     categories: tuple[str, ...] = ()
+    is_utc: bool = False  # times that had UTC offsets
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Draft:
 
     time: Column
     cadence: str | None
+    has_hours: bool  # whether the event times tell hours and weekdays
     keys: tuple[Column, ...]
     inputs: tuple[Column, ...]  # without time and keys
     label: Column
@@ -118,7 +123,8 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
     if len(roles) < sum(name is not None for _, name in options):
         raise UserError("--label, --time, --time-of-day and --key: name a different column for each")
     names = to_identifiers(cells.columns)
-    columns = {each: _column(each, names[each], cells[each], notes) for each in cells.columns}
+    thousands = _thousands_mark(table)
+    columns = {each: _column(each, names[each], cells[each], thousands, notes) for each in cells.columns}
     if renamed := [f"{name!r} to {each.name}" for name, each in columns.items() if each.name != name]:
         notes.append(f"renamed in code: {', '.join(renamed)}")
     clock = None
@@ -141,7 +147,8 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
     inputs = list(_drop_unusable(others, notes))
     leaks = set(_find_leaks(inputs, what, notes))
     inputs = [each for each in inputs if each.original not in leaks]
-    if not inputs and cadence is None:
+    has_hours = cadence is not None or (when.original != "" and not _has_only_dates(when))
+    if not inputs and not has_hours:
         raise UserError("no column is left to predict from; add inputs that are known before the label")
     chosen = [when, *keys, *inputs, what]
     rows = pd.DataFrame({each.name: each.values for each in chosen}).loc[kept]
@@ -149,7 +156,7 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
     after = given.delay or cadence or "1h"
     if given.delay is None and when.original:
         notes.append(f"label delay: {after} (assumed); set it with --label-delay")
-    return Draft(when, cadence, keys, tuple(inputs), what, positive, after, rows, given, notes)
+    return Draft(when, cadence, has_hours, keys, tuple(inputs), what, positive, after, rows, given, notes)
 
 
 def to_identifiers(originals: Collection[str]) -> dict[str, str]:
@@ -170,7 +177,7 @@ def to_identifiers(originals: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) -> Column:
+def _column(original: str, name: str, text: "pd.Series[Any]", thousands: str, notes: list[str]) -> Column:
     present = text[text != ""]
     nullable = len(present) < len(text)
 
@@ -186,7 +193,7 @@ def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) 
     if len(lower) == 2 and lower & YES and lower & NO:
         return made("boolean", text.str.lower().map(dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)))
     is_date = present.str.fullmatch(_EIGHT_DIGITS).all()
-    numbers = None if is_date else _numbers(present, original, notes)
+    numbers = None if is_date else _numbers(present, original, thousands, notes)
     if numbers is not None:
         values = numbers.reindex(text.index)
         kind: ColumnKind = "integer" if (numbers % 1 == 0).all() and numbers.abs().max() < 2**53 else "number"
@@ -198,26 +205,78 @@ def _column(original: str, name: str, text: "pd.Series[Any]", notes: list[str]) 
         return made(kind, values, low=low, high=high, expected=expected)
     times = _times(present, original, notes)
     if times is not None:
-        return made("time", times.reindex(text.index))
+        return made("time", times.dt.tz_localize(None).reindex(text.index), is_utc=times.dt.tz is not None)
     if len(different) <= MAX_CATEGORIES:
         return made("category", text, categories=tuple(sorted(different)))
     return made("text", text)
 
 
-def _numbers(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
-    points = present.str.replace(",", ".", regex=False)
+def _thousands_mark(table: RawTable) -> str:
+    """The thousands separator of the numbers: a comma, a point, " " for neither, "" if nothing tells.
+
+    Certain if a number has several, or decimals behind. Else guessed: if the other mark is for decimals, if
+    smaller numbers have up to three digits and no mark, or if the mark separates columns too (in quotes).
+    """
+    if not table.separator:
+        return " "  # Parquet has types
+    likely: dict[str, bool] = {}
+    decimal: set[str] = set()
+    for name in table.cells.columns:
+        texts = table.cells[name][table.cells[name] != ""]
+        for mark, point in (",.", ".,"):
+            grouped = _grouped(texts, mark)
+            if grouped.any():
+                if texts.str.contains(rf"{re.escape(point)}|{re.escape(mark)}.*{re.escape(mark)}").any():
+                    return mark
+                has_hundreds = texts[~grouped].str.lstrip("+-").str.len().max() == 3
+                likely[mark] = likely.get(mark, mark == table.separator) or has_hundreds
+            elif texts.str.fullmatch(rf"[+-]?\d*(?:{re.escape(mark)}\d+)?").all():
+                decimal |= {mark} if texts.str.contains(mark, regex=False).any() else set()
+    marks = [mark for mark in likely if mark not in decimal and (likely[mark] or decimal)]
+    return marks[0] if marks else " " if decimal else ""
+
+
+def _grouped(texts: "pd.Series[Any]", mark: str) -> "pd.Series[bool]":
+    """Which texts are numbers with this thousands separator; none, if other texts are no numbers."""
+    decimals = r"(?:,\d+)?" if mark == "." else r"(?:\.\d+)?"
+    grouped = texts.str.fullmatch(rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+{decimals}")
+    if grouped.any() and not texts[~grouped].str.fullmatch(rf"[+-]?\d+{decimals}").all():
+        grouped[:] = False
+    return grouped
+
+
+def _numbers(
+    present: "pd.Series[Any]", original: str, thousands: str, notes: list[str]
+) -> "pd.Series[Any] | None":
+    points = present.str.replace(r"(?<=\d)[\s'\u2019](?=\d{3}(?!\d))", "", regex=True)
+    for mark in ",.":
+        if len(grouped := points[_grouped(points, mark)]):
+            example, plain = grouped.iloc[0], grouped.iloc[0].replace(mark, "")
+            if mark == thousands:
+                points = points.str.replace(mark, "", regex=False)
+                notes.append(f"{original!r}: {example} is read as {plain}")
+            elif not thousands:
+                notes.append(f"{original!r}: {example} is read as a decimal; if not, write {plain}")
+    has_commas = points.str.contains(",").any()
+    points = points.str.replace(",", ".", regex=False)
     if not points.str.fullmatch(NUMBER_PATTERN).all() or points.astype("float64").abs().max() > MAX_NUMBER:
         return None
-    if present.str.contains(",").any():
+    if has_commas:
         notes.append(f"{original!r} has decimal commas")
     return points.astype("float64")
 
 
 def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Series[Any] | None":
+    """Times, in UTC if they have offsets; None for other texts. Offsets of dates are left out."""
     if present.str.fullmatch(_ISO).all():
-        found = pd.to_datetime(present, format="ISO8601", utc=True, errors="coerce").dt.tz_localize(None)
-        if present.str.contains(r"(?:Z|[+-]\d{2}:?\d{2})$").any():
-            notes.append(f"{original!r} has UTC offsets: converted to UTC")
+        local = present.str.replace(_OFFSET + "$", "", regex=True)
+        found = pd.to_datetime(local, format="ISO8601", errors="coerce")
+        if present.str.contains(_OFFSET + "$").any():
+            if (found == found.dt.normalize()).all():
+                notes.append(f"{original!r}: the UTC offsets of these dates are left out")
+            else:
+                notes.append(f"{original!r} has UTC offsets: converted to UTC; see timezone in schema.py")
+                found = pd.to_datetime(present, format="ISO8601", utc=True, errors="coerce")
         return found.dt.floor("s") if found.notna().all() else None
     fitting = []
     if not present.iloc[:200].str.contains(r"\d").all():
@@ -385,8 +444,15 @@ def _keys(
         if not _identifies(columns[given], when):
             raise UserError(f"--key {given}: two rows have the same {when.original} and {given}")
         return (columns[given],)
-    if not when.values.dropna().duplicated().any():
+    times = when.values.dropna()
+    shared = times[times.duplicated(keep=False)]
+    if shared.empty:
         return ()
+    if len(shared) < MIN_SHARED_SHARE * len(times):
+        raise UserError(
+            f"{len(shared)} of {len(times)} rows share their {when.original}, first {shared.min()} (a clock"
+            " change?): average or remove them, or give --key, a column that distinguishes them"
+        )
     candidates = [
         each for each in columns.values() if each.original != label.original and _identifies(each, when)
     ]
@@ -420,8 +486,13 @@ def _cadence(when: Column, keys: tuple[Column, ...], notes: list[str]) -> str | 
     steps = series.diff().dropna()
     for text, minutes in CADENCES.items():
         step = timedelta(minutes=minutes)
+        if when.is_utc and minutes > 60:
+            continue  # with a time zone, days may have 23 or 25 hours
         is_on_grid = (frame["time"] == frame["time"].dt.floor(step)).all()
         if len(steps) and is_on_grid and (steps == step).mean() >= MIN_REGULAR_SHARE:
+            if len(steps) < MIN_COVERED_SHARE * steps.dt.total_seconds().sum() / (60 * minutes):
+                notes.append(f"cadence: none; rows are {text} apart, with many gaps (opening hours?)")
+                return None
             notes.append(f"cadence: a row every {text}")
             return text
     notes.append("cadence: none (irregular events)")

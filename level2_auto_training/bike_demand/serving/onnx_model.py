@@ -66,7 +66,8 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
     (prediction,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
     if not MIN_PREDICTION <= prediction <= MAX_PREDICTION:
         raise UserError(
-            f"{path}: predicts {prediction} {PROBLEM.unit} for the problem's example; train again"
+            f"{path}: predicts {prediction} {PROBLEM.unit} for the problem's example, which is not in"
+            " its prediction_range; widen that, or train another model"
         )
     check_golden_rows(model.predict, handoff, folder)
     return model

@@ -30,7 +30,7 @@ from bike_demand.core.settings import TrainingSettings
 from bike_demand.data.frames import concat, features_of, input_columns, period_end, with_label
 from bike_demand.data.model_inputs import FEATURES, TEXT_FEATURES
 from bike_demand.training.export import check_parity, to_onnx
-from bike_demand.training.train import fit, predict
+from bike_demand.training.train import check_example, fit, predict
 
 MAX_ROWS = 1000  # drawn from the newest rows, for fitting
 MAX_TEST_ROWS = 1000  # the service's limit for one request
@@ -130,6 +130,7 @@ def _model(rows: pd.DataFrame, settings: TrainingSettings) -> str:
     if not targets(past).any():
         raise UserError(f"all targets are 0 in the older {len(past)} of the newest rows; ingest more months")
     pipeline = fit(past, settings.params, settings.half_life_days)
+    check_example(pipeline)
     difference = check_parity(to_onnx(pipeline), pipeline, features_of(rows))
     predicted, truth = predict(pipeline, features_of(unseen)), targets(unseen)
     loss = PROBLEM.loss.per_row(predicted, truth)

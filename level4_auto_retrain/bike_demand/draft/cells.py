@@ -20,9 +20,13 @@ SEPARATORS = ",;\t|"
 
 @dataclass(frozen=True)
 class RawTable:
-    """All cells as stripped text, empty for missing values. `notes` lists what was guessed."""
+    """All cells as stripped text, empty for missing values. `notes` lists what was guessed.
+
+    `separator` is the character between columns, empty for Parquet.
+    """
 
     cells: pd.DataFrame
+    separator: str
     notes: tuple[str, ...]
 
 
@@ -33,10 +37,10 @@ def read_raw_table(file: Path) -> RawTable:
     content = _read_bytes(file)
     notes: list[str] = []
     if content.startswith(b"PAR1"):
-        cells = parquet_cells(content, str(file))
+        cells, separator = parquet_cells(content, str(file)), ""
     else:
         reject_other_formats(content, str(file))
-        cells = _read_csv(content, file, notes)
+        cells, separator = _read_csv(content, file, notes)
     if repeated := cells.columns[cells.columns.str.casefold().duplicated()].tolist():
         raise UserError(f"{file}: two columns are called {repeated[0]!r} (ignoring case); rename one of them")
     if len(cells.columns) < 2:
@@ -45,7 +49,7 @@ def read_raw_table(file: Path) -> RawTable:
         raise UserError(f"{file}: only {len(cells)} rows; a few hundred are needed for a usable model")
     cells = cells.apply(lambda column: column.str.strip())
     is_null = cells.apply(lambda column: column.str.lower().isin(NULL_TOKENS))
-    return RawTable(cells.mask(is_null, ""), tuple(notes))
+    return RawTable(cells.mask(is_null, ""), separator, tuple(notes))
 
 
 def _read_bytes(file: Path) -> bytes:
@@ -63,7 +67,7 @@ def _read_bytes(file: Path) -> bytes:
     return content
 
 
-def _read_csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
+def _read_csv(content: bytes, file: Path, notes: list[str]) -> tuple[pd.DataFrame, str]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -93,4 +97,4 @@ def _read_csv(content: bytes, file: Path, notes: list[str]) -> pd.DataFrame:
         raise UserError(f"{file}: not a table ({message}); give CSV or Parquet") from None
     if separator != ",":
         notes.append(f"columns are separated by {separator!r}")
-    return cells.fillna("").set_axis(header, axis=1)
+    return cells.fillna("").set_axis(header, axis=1), separator
