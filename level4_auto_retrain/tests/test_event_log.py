@@ -100,11 +100,14 @@ def test_open_incident_and_case_are_unique(database: Database) -> None:
     assert event_log.open_incident(database, SignalKind.QUALITY, "heat", **about) == first  # type: ignore[arg-type]
     event_log.record_response(database, first.id, NOON, "held")
     event_log.record_response(database, first.id, NOON + DAY, "held")
+    for rows in (3, 5):  # details that change with each cycle
+        event_log.record_response(database, first.id, NOON + DAY, f"No training. {rows} rows are bad.")
     regression_case = event_log.add_regression_case(database, first.id, {"rows": [1]})
     assert event_log.add_regression_case(database, first.id, {"rows": [2]}) == regression_case
     event_log.end_incident(database, first.id, NOON + DAY, {"rows": 3})
     (kept,) = event_log.incidents(database)
-    assert kept.responses == [{"at": NOON.isoformat(), "response": "held"}]
+    assert [each["response"] for each in kept.responses] == ["held", "No training. 5 rows are bad."]
+    assert kept.responses[0]["at"] == NOON.isoformat()
     assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"rows": 3}, regression_case)
     assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [2]}]
     assert event_log.incidents(database, only_open=True) == []

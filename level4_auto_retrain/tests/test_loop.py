@@ -252,6 +252,8 @@ def test_error_signal_trains_one_version_and_starts_its_test(
     )
     log_predictions("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
     set_error_signal(False)
+    with lock(database, "deployment"):  # the gates of a person's deployment take minutes
+        assert "Another deployment is running" in run_cycle(run, "2011-03-06")
     assert "Version 2 won its A/B test" in run_cycle(run, "2011-03-06")
     assert event_log.trainings(database)[0].detail["result"] == "went live"
     assert live_history(database) == [1, 2]
@@ -333,6 +335,9 @@ def log_both(first: str, end: str, *versions: int, second: float = 0.6, role: st
 @pytest.mark.usefixtures("shifted_project")
 def test_level_shift_ends_test_of_versions_that_have_not_adapted(database: Database, run: Run) -> None:
     log_both("2011-03-08", "2011-03-12", 1, 2)
+    with lock(database, "deployment"):
+        run_cycle(run, "2011-03-12")
+    assert states(database) == [(DONE, 2)]
     out = run_cycle(run, "2011-03-12")  # within four days
     (ended,) = all_deployments(database, State.SUPERSEDED)
     assert (ended.version, STEP in ended.reason) == (2, True)
@@ -381,6 +386,9 @@ def test_test_continues_if_no_training_is_due(shifted_project: Path, database: D
     run_cycle(run, "2011-03-12")
     assert all_deployments(database, State.SUPERSEDED) == []
     assert states(database) == [(DONE, 2)]
+    output = run("retrain", "--force", "--reason", "prices", "--as-of", "2011-03-12")  # as the alert suggests
+    assert (output.status, event_log.level_shifts(database)) == (0, (date.fromisoformat(STEP),))
+    assert Tracking(load_settings()).aliases() == {"champion": 2, "challenger": 3}  # its watch ended, too
 
 
 @pytest.mark.slow
@@ -603,7 +611,8 @@ def test_worse_promotion_is_rolled_back_with_evidence(
     rows = happened("2011-03-01", "2011-03-02")
     log(rows, (2, model_with_error(300.0)), (1, model_with_error(20.0)), role="previous")
     store_outcomes(rows)
-    out = run_cycle(run, "2011-03-02")
+    with lock(database, "deployment"):  # the gates of another version run
+        out = run_cycle(run, "2011-03-02")
     assert "bad-release: Version 2, live since 2011-03-01, is far worse than version 1" in out
     assert tracking.aliases() == {"champion": 1}
     assert (current_deployment(2).watch or {})["verdict"] == "roll back"
@@ -613,13 +622,15 @@ def test_worse_promotion_is_rolled_back_with_evidence(
 @pytest.mark.slow
 def test_rollback_by_a_person_is_recorded_as_an_incident(database: Database, run: Run) -> None:
     run_cycle(run, BEGAN)
-    promote_out_of_band(2)
-    log_constant(2, 400.0, "2011-03-01", "2011-03-02")
+    register(Path("model"))
+    ahead = datetime(2011, 3, 2, 15)  # outcomes arrive, and decide a test, before the feed has their rows
+    deploy_without_gates(2, at=ahead)
     assert run("rollback", "--reason", "nonsense", "--as-of", "2011-03-02").status == 0
-    run_cycle(run, "2011-03-02")
+    for _cycle in range(2):
+        run_cycle(run, "2011-03-02")
     (incident,) = event_log.incidents(database)
     assert (incident.subject, incident.description) == ("version 2", "Rolled back by a person: nonsense")
-    assert incident.ended_at == datetime(2011, 3, 2)
+    assert incident.ended_at == ahead
     assert [good for _, good in rollbacks(database)] == [1]
 
 
@@ -757,6 +768,28 @@ def test_retrain_force_overrides_limits(
     assert "give the reason" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
 
 
+def test_result_of_a_version_that_was_trained_before_or_is_deployed_again_is_right(
+    database: Database,
+    run: Run,
+    set_error_signal: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    register(Path("model"))  # by a person, who did not deploy it
+    repeatable(monkeypatch)
+    set_error_signal(True)
+    run_cycle(run, BEGAN)
+    set_error_signal(False)
+    log_predictions("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
+    run_cycle(run, "2011-03-06")
+    (training,) = event_log.trainings(database)
+    assert (training.detail["no_training"], training.detail["result"]) == (True, "went live")
+    register(Path("model"))
+    deploy_without_gates(3, at=datetime(2011, 3, 7))
+    deploy_without_gates(2, State.FAILED_GATE, at=datetime(2011, 3, 8))
+    run_cycle(run, "2011-03-08")
+    assert event_log.trainings(database)[0].detail == training.detail
+
+
 def test_version_refused_by_a_gate_counts_as_failure(
     database: Database,
     run: Run,
@@ -773,12 +806,15 @@ def test_version_refused_by_a_gate_counts_as_failure(
     assert "was trained but refused" in event_log.alerts(database)[0].body["response"]
 
 
-def test_old_deployment_is_trained_again_if_the_loop_never_trained(
-    live_project: Path, database: Database, run: Run
+def test_old_deployment_is_trained_again_until_that_works(
+    live_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_params(live_project, max_age_days="20")
-    assert "28 days ago" in run_cycle(run, BEGAN)
-    assert states(database) == [(DONE, 2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "run", failing_training)
+        assert "28 days ago" in run_cycle(run, BEGAN)
+    run_cycle(run, "2011-03-05")
+    assert states(database) == [(FAILED, None), (DONE, 2)]
 
 
 def test_trainings_that_count_as_failures_in_a_row(project: Path) -> None:
@@ -940,6 +976,21 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
     done = cycle.respond_to_signal(load_settings(), raised.id, datetime(2011, 3, 1), print)
     assert done == result_text(2, "in its A/B test")
     assert states(database) == [(DONE, 2)]
+
+
+def test_training_that_has_not_begun_ends_with_its_signal(
+    database: Database,
+    run: Run,
+    set_error_signal: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_error_signal(True)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "run", unreachable)
+        run_cycle(run, BEGAN)
+    set_error_signal(False)
+    assert "was abandoned. Its signal has ended." in run_cycle(run, "2011-03-02")
+    assert states(database) == [(DONE, None)]
 
 
 def test_failing_response_to_an_emitted_signal_is_alerted_and_not_repeated(

@@ -155,6 +155,17 @@ def test_long_fault_ends_a_day_after_its_last_row(database: Database) -> None:
     assert open_on == [3, 7, 11, 12]
 
 
+def test_one_odd_request_a_day_raises_no_signal_and_keeps_no_range(database: Database) -> None:
+    odd = [
+        changed(row, speed=135.0) if row.machine == MACHINES[row.begins.day] else row
+        for row in between("2011-03-01", "2011-03-11")
+    ]
+    log_until("2011-03-11", odd)
+    found = evaluate(database, "2011-03-11")
+    assert (found.signals, [each.violation.rule for each in found.violations]) == ([], ["ranges"])
+    assert expected_ranges.read_ranges(database)["speed"].as_of == datetime(2011, 3, 11)
+
+
 def test_poisoned_labels_raise_signal_without_error_increase(
     database: Database,
 ) -> None:
@@ -303,6 +314,11 @@ def test_ranges_come_from_the_feed_without_requests(stored: Path) -> None:
         expected = {"heat", "core_heat", "moisture", "speed", "material"}
         assert expected_ranges.read_ranges(database).keys() == expected
         assert (found.champion, found.days, found.signals) == (None, [], [])
+        before = expected_ranges.read_ranges(database)["heat"]
+        log(between("2011-03-01", "2011-03-02")[:3], (1, fair))  # too few
+        evaluate(database, "2011-03-02")
+        after = expected_ranges.read_ranges(database)["heat"]
+        assert (after.as_of, after.low) == (datetime(2011, 3, 2), before.low)
     assert stored.is_dir()
 
 
@@ -350,6 +366,21 @@ def test_seasonal_drift_is_reported_without_training(no_drift_report: Database, 
     assert len(daily_stats.latest_drift_reports(database, 9)) == 2
     assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
     assert event_log.trainings(database) == []
+
+
+@pytest.mark.parametrize(
+    ("age", "version", "count"),
+    [(13, 1, 1), (14, 1, 0), (1, 2, 0)],
+    ids=["valid", "old", "of another version"],
+)
+def test_drift_signal_ends_with_its_data_and_its_champion(
+    no_drift_report: Database, age: int, version: int, count: int
+) -> None:
+    drifted = {"drifted": ["heat", "speed"], "distances": {"heat": 2.0, "speed": 2.0}}
+    report = NO_DRIFT | drifted | {"version": version, "current": ["2011-02-22", "2011-02-28"]}
+    at = datetime(2011, 3, 20)
+    daily_stats.store_drift_report(no_drift_report, at - age * DAY, report)
+    assert len(subjects_of(evaluate(no_drift_report, f"{at:%Y-%m-%d}"), SignalKind.DRIFT)) == count
 
 
 @pytest.mark.slow

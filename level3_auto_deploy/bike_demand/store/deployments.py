@@ -97,14 +97,18 @@ class Deployments:
         return [
             row
             for row in self.all(*UNDECIDED)
-            if row.state is State.QUEUED or (row.skip_reason is None and not self.is_outdated(row))
+            if not self.is_outdated(row) and (row.state is State.QUEUED or row.skip_reason is None)
         ]
 
     def is_outdated(self, row: Deployment) -> bool:
-        """Whether its gates were interrupted, and a later deployment went live, whatever became of that."""
+        """Whether its gates were interrupted, and a later deployment went live, whatever became of that; if
+        it is queued, a later one of a newer version.
+        """
         went_live = self.all(State.LIVE, State.RETIRED, State.ROLLED_BACK)
-        interrupted = row.state in (State.CREATED, State.VALIDATING)
-        return interrupted and any(each.began_at > row.began_at for each in went_live)
+        later = [each for each in went_live if each.began_at > row.began_at]
+        if row.state is State.QUEUED:
+            return any(each.version > row.version for each in later)
+        return row.state in UNDECIDED and bool(later)
 
     def find(self, version: Version) -> Deployment | None:
         """The version's live or testing deployment, else its latest; None if it has none."""

@@ -12,9 +12,9 @@ from bike_demand.core.errors import UserError
 from bike_demand.loop.context import Context
 from bike_demand.monitoring import retraining_policy as policy
 from bike_demand.release.ab.evidence import collect, running_watch
-from bike_demand.release.ab.step import step, stop
+from bike_demand.release.ab.step import stop
 from bike_demand.release.rescoring import compare_with_previous
-from bike_demand.release.rollback import require_loadable, roll_back
+from bike_demand.release.rollback import WATCH_ROLLBACK, require_loadable, roll_back
 from bike_demand.store import daily_stats, deployments
 from bike_demand.store.deployments import OUT_OF_BAND
 from bike_demand.store.tables import Signal, SignalKind, State
@@ -78,16 +78,15 @@ def respond(context: Context, signal: Signal) -> str:
         return (
             f"It is compared with version {live.against}, the last good one, which predicts in shadow mode."
         )
-    lines: list[str] = []
-    if live.is_watched and live.who != OUT_OF_BAND:
-        # It stores the evidence and rolls back; only if it does not, that is done below.
-        step(context.settings, context.as_of, lines.append, context.runner.run_step)
-    live = context.deployments.live()
-    if live is None or live.version != number:
-        return lines[0]
-    try:
-        reason = signal.message.rstrip(".")
-        return context.runner.run_step("roll back", lambda: roll_back(context.deployments, live, reason))
+    reason, more = signal.message.rstrip("."), dict[str, Any]()
+    if live.who != OUT_OF_BAND and (watched := running_watch(context.deployments)) is not None:
+        evidence = collect(context.deployments, watched)
+        reason = f"{WATCH_ROLLBACK}: {evidence.reason}"
+        more = {"at": evidence.now, "watch": evidence.model_dump(mode="json")}
+    try:  # without `step`, which the gates of another version would delay
+        return context.runner.run_step(
+            "roll back", lambda: roll_back(context.deployments, live, reason, **more)
+        )
     except UserError as error:
         return f"It could not be rolled back: {error}."
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime
 from types import FrameType
+from typing import Any
 
 from bike_demand import clock
 from bike_demand.core.current import clock_time
@@ -31,7 +32,7 @@ from bike_demand.monitoring import retraining_policy as policy
 from bike_demand.monitoring.signals import evaluate_signals
 from bike_demand.release.ab.step import step
 from bike_demand.store import event_log
-from bike_demand.store.database import Database, lock, open_database
+from bike_demand.store.database import BusyError, Database, lock, open_database
 from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import PRIORITY, Signal, SignalKind, State
@@ -65,7 +66,10 @@ ALERT_TEXTS = {
         "Model error has increased: {subject}",
         "Find out what changed. To train now: python -m bike_demand retrain --force --reason TEXT.",
     ),
-    SignalKind.AGE: ("Model age limit reached: {subject}", "No action needed."),
+    SignalKind.AGE: (
+        "Model age limit reached: {subject}",
+        "No action needed, unless the training failed: then fix the cause; the loop tries again later.",
+    ),
     SignalKind.DRIFT: (
         "Inputs drift: {subject}",
         "No action needed: the inputs changed, the error did not. See state/reports/drift.html.",
@@ -124,12 +128,14 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool
         if (failure := _ingest(settings, as_of)) is not None:
             report(f"warning: {failure}")
         context = _context(settings, database, as_of, report)
-        past = retraining.past_trainings(context)
-        refusal = policy.retraining_refusal(past, context.now, settings)
+        past, shift = retraining.past_trainings(context), _confirmed_level_shift(context)
+        refusal = policy.retraining_refusal(
+            past, context.now, settings, level_shift=None if shift is None else date.fromisoformat(shift)
+        )
         if refusal is not None and not force:
             raise UserError(f"{refusal} To train anyway: --force")
         report(f"Training is due: {reason}" if refusal is None else f"{refusal} Training anyway (--force).")
-        report(retraining.train(context, reason, manual=True))
+        report(_train(context, reason, shift, manual=True))
         _finish_cycle(context)
         deliver(settings, database, report)
         last = event_log.trainings(database)[-1]
@@ -250,22 +256,27 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
         message = f"{paused[:1].upper()}{paused[1:]}."
         found.append(Signal(SignalKind.LOOP, "training", now, now, message, {}))
     # A person may have trained, or an earlier level, which the loop knows from the deployment only.
-    live, past = context.deployments.live(), retraining.past_trainings(context)
-    trained = [each.at for each in past[-1:]] + ([] if live is None else [live.requested_at])
+    # A training that failed, or whose version a gate refused, does not renew the model.
+    live = context.deployments.live()
+    trained = [each.at for each in retraining.counted_trainings(trainings) if each.state == event_log.DONE]
+    trained += [] if live is None else [live.requested_at]
     if trained and (age := policy.age_signal(max(trained), now, context.settings)) is not None:
         found.append(age)
     return found
 
 
 def _resume(context: Context, open_signals: Sequence[Signal]) -> dict[int | None, str]:
-    """Resume an interrupted training. Unless a person requested it, bad data end one that has not begun.
+    """Resume an interrupted training. Unless a person requested it, one without a version is abandoned if its
+    signal has ended, or the data are bad.
 
     Returns its result as a sentence, by the id of its signal, if it was completed.
     """
     results: dict[int | None, str] = {}
     for training in event_log.open_trainings(context.database):
         goes_on = training.version is not None or training.detail.get(retraining.MANUAL)
-        blocked = None if goes_on else _blocking_signal(open_signals)
+        has_ended = training.signal not in {each.id for each in open_signals}
+        blocked = "Its signal has ended." if has_ended else _blocking_signal(open_signals)
+        blocked = None if goes_on else blocked
         if blocked is None:
             context.report(result := retraining.resume(context, training))
             results[training.signal] = result
@@ -341,9 +352,28 @@ def _execute_response(context: Context, raised: Signal) -> str:
     )
     if refusal is not None:
         return refusal
-    if shift is not None:
+    try:
+        return _train(context, raised.message, shift, signal=raised.id)
+    except BusyError:
+        return "No training until the deployment that is running ends."
+
+
+def _train(context: Context, reason: str, shift: str | None, **how: Any) -> str:
+    """Train, for a level shift after ending a test or watch without a version that has adapted to it."""
+    is_compared = context.deployments.queue_reason() is not None
+    if shift is not None and is_compared and not champion.challenger_has_adapted(context, shift):
         champion.end_test_or_watch(context, shift)
-    return retraining.train(context, raised.message, signal=raised.id, level_shift=shift)
+    return retraining.train(context, reason, level_shift=shift, **how)
+
+
+def _confirmed_level_shift(context: Context) -> str | None:
+    """The first day of the level shift of an open signal, once it is certain enough to train for it."""
+    found = (each.evidence.get(event_log.LEVEL_SHIFT) for each in event_log.open_signals(context.database))
+    shift = next(filter(None, found), None)
+    if shift is None:
+        return None
+    known_at = policy.confirmed_at(date.fromisoformat(shift), context.settings.trigger)
+    return shift if known_at <= context.now else None
 
 
 def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) -> str | None:
@@ -381,7 +411,10 @@ def _blocking_signal(open_signals: Sequence[Signal]) -> str | None:
 def _finish_cycle(context: Context) -> None:
     """Advance tests and watches, record the results of trainings, and delete old predictions."""
     if context.deployments.queue_reason() is not None or context.deployments.waiting():
-        step(context.settings, context.as_of, context.report, context.runner.run_step)
+        try:
+            step(context.settings, context.as_of, context.report, context.runner.run_step)
+        except BusyError:
+            context.report("Another deployment is running; the next cycle advances tests and watches.")
     retraining.update_results(context)
     publish_status_fields(context)
     delete_old(context.database, context.settings, context.now)

@@ -76,8 +76,7 @@ def record_other_rollbacks(context: Context) -> None:
     """Record rollbacks that no signal caused: by a person, or by the watch of a promotion in `ab step`."""
     known = event_log.incidents(context.database)
     for row in context.deployments.all(State.ROLLED_BACK):
-        subject, changes = f"version {row.version}", history(context.database, row.id)
-        since = next(each.at for each in reversed(changes) if each.new is State.LIVE is not each.old)
+        subject, since = f"version {row.version}", _live_since(context, row)
         version_incidents = (
             each for each in known if (each.kind, each.subject) == (SignalKind.BAD_RELEASE, subject)
         )
@@ -104,7 +103,10 @@ def _close(context: Context, incident: Incident, has_case: bool = False) -> None
     responses = {each["response"].partition(". ")[0]: each["response"] for each in incident.responses}
     done = " ".join(responses.values())
     learned = " Its rows were kept as a regression case, checked before every later training."
+    ended_at = context.now
     if incident.kind is SignalKind.BAD_RELEASE and (row := _rolled_back(context, incident)) is not None:
+        # Outcomes may arrive, and decide a promotion, before the feed has their rows.
+        ended_at = max(ended_at, _live_since(context, row))
         cost |= _release_cost(context, incident, row)
         if row.reason not in done and "Rolled back" not in done:  # interrupted before it was recorded
             done = f"{done} Rolled back: {row.reason}.".lstrip()
@@ -123,7 +125,13 @@ def _close(context: Context, incident: Incident, has_case: bool = False) -> None
         response=(done or "No action was needed.") + (learned if has_case else ""),
         suggestion="No action needed. `python -m bike_demand incidents` has the whole record.",
     )
-    event_log.end_incident(context.database, incident.id, context.now, cost)
+    event_log.end_incident(context.database, incident.id, ended_at, cost)
+
+
+def _live_since(context: Context, row: Deployment) -> datetime:
+    """When a deployment went live, the last time."""
+    changes = history(context.database, row.id)
+    return next(each.at for each in reversed(changes) if each.new is State.LIVE is not each.old)
 
 
 def _cost(context: Context, incident: Incident) -> dict[str, Any]:

@@ -154,10 +154,15 @@ def _end(
 
 def update_results(context: Context) -> None:
     """Record the results of versions that were waiting, in their tests, or live."""
-    rows = {each.version: each for each in context.deployments.all()}
-    for training in counted_trainings(event_log.trainings(context.database)):
-        row, result = rows.get(training.version or 0), training.detail.get(RESULT)
-        if row is None or result not in (*IN_PROGRESS.values(), RESULTS[State.LIVE]):
+    found = {each.version: each for each in context.deployments.all()}
+    rolled_back = {each.version: each for each in context.deployments.all(State.ROLLED_BACK)}
+    for training in event_log.trainings(context.database):
+        number, result = training.version or 0, training.detail.get(RESULT)
+        # Once it went live, a later deployment changes nothing, unless it was rolled back.
+        row = found.get(number) if result in IN_PROGRESS.values() else None
+        if result in (*IN_PROGRESS.values(), RESULTS[State.LIVE]):
+            row = rolled_back.get(number, row)
+        if row is None:
             continue
         new = _results(row).get(row.state, result)
         if new != result:

@@ -181,10 +181,9 @@ def retraining_refusal(
         available_at = recent[-rule.budget].at + MONTH
         return f"The budget of {rule.budget} trainings in 30 days is used up until {available_at:%Y-%m-%d}."
     if level_shift is not None:
-        confirmed_at = datetime.combine(level_shift, time()) + rule.min_days * DAY + LABEL_LAG
-        if now < confirmed_at:
-            return f"Whether the level shifted on {level_shift} will be known on {confirmed_at:%Y-%m-%d}."
-        trainings = [each for each in trainings if each.at >= confirmed_at or each.for_level_shift]
+        if now < (at := confirmed_at(level_shift, rule)):
+            return f"Whether the level shifted on {level_shift} will be known on {at:%Y-%m-%d}."
+        trainings = [each for each in trainings if each.at >= at or each.for_level_shift]
     if trainings:
         days = rule.cool_down_days if urgent else cool_down(trainings, rule)
         until = trainings[-1].at + days * DAY
@@ -192,6 +191,11 @@ def retraining_refusal(
             since = f"the training of {trainings[-1].at:%Y-%m-%d}"
             return f"Cool-down until {until:%Y-%m-%d}: {days} days after {since}."
     return None
+
+
+def confirmed_at(level_shift: date, rule: Trigger) -> datetime:
+    """When a suspected level shift is certain enough for a training."""
+    return datetime.combine(level_shift, time()) + rule.min_days * DAY + LABEL_LAG
 
 
 def cool_down(trainings: Sequence[PastTraining], rule: Trigger) -> int:

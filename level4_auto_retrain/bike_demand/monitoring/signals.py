@@ -14,10 +14,10 @@ from bike_demand.core.current import FIELDS, KEYS, LABEL_LAG, PROBLEM, TIME, Row
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.problem import DAY
 from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings, Trigger
-from bike_demand.data.frames import has_row_id, time_range, to_frame
+from bike_demand.data.frames import by_key, has_row_id, time_range, to_frame
 from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
-from bike_demand.data.quality import FEED, NO_TEXTS, Texts, Violation, check_inputs, check_stale
+from bike_demand.data.quality import FEED, MIN_BAD, NO_TEXTS, Texts, Violation, check_inputs, check_stale
 from bike_demand.data.quarantine import read_quarantine, without_quarantined
 from bike_demand.monitoring import drift, reports
 from bike_demand.monitoring import retraining_policy as policy
@@ -32,13 +32,14 @@ from bike_demand.store.tracking import Tracking, Version
 WEEK = timedelta(days=7)
 FEED_DAYS = 28  # days of the feed that are checked, besides the earlier ones that the rules need
 RULE_DAYS = 60  # the champion's days that the retraining rules use
-MAX_BAD_SHARE = 0.1  # of a day's requests; with more violations its error says little about a model
+MAX_BAD_SHARE = 0.1  # of a day's requests: more violations raise a signal, and make its error meaningless
 # Labels needed before the evaluated days to compute the baseline.
 BASELINE_HISTORY = PROBLEM.season or LABEL_LAG + 28 * DAY
 # Without requests for this long, expected ranges and violations come from the feed only.
 SILENT_AFTER = timedelta(days=2)
 REQUESTS = "requests"
 SOURCE_PHRASES = {REQUESTS: "in requests", FEED: "in the feed"}
+SINGLE_ROW_RULES = ("units", "ranges")  # which one row can violate
 TEXTS = [name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS]
 # By folder and rules: the day from which on rows are checked, and the texts of the good rows before it.
 _checked_from: dict[tuple[str, str], tuple[datetime, Texts]] = {}
@@ -90,10 +91,17 @@ def evaluate_signals(
     if len(requested):
         oldest, newest = time_range(requested)
         texts = _with_texts(texts, rows[rows[TIME] < oldest], in_feed)
-        in_requests = check_inputs(requested, settings.quality, texts)
+        found = check_inputs(requested, settings.quality, texts)
+        rare = {"ongoing": False}  # a client's single mistake is no signal
+        in_requests = [
+            each if _is_frequent(each, requested, MAX_BAD_SHARE) else each.model_copy(update=rare)
+            for each in found
+        ]
         if newest >= until - SILENT_AFTER:
             violations = [*(SourcedViolation(REQUESTS, each) for each in in_requests), *violations]
-            range_basis = (requested, in_requests, texts)
+            recent = requested[TIME] > newest - settings.monitoring.ranges.days * DAY
+            if recent.sum() >= expected_ranges.enough_rows(settings.monitoring.ranges):
+                range_basis = (requested, in_requests, texts)
     labels = daily_stats.labels(database, recount_from - BASELINE_HISTORY, until)
     last = daily_stats.last_day(database)
     # Of a day in the past, `until` may show only a part.
@@ -256,6 +264,19 @@ def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
     return bad
 
 
+def _is_frequent(violation: Violation, rows: pd.DataFrame, share: float) -> bool:
+    """Whether more than this share of the newest day's rows violate the rule, and not just single ones, or
+    the newest rows of a key all do. Rules that no single row violates have such limits themselves.
+    """
+    if violation.rule not in SINGLE_ROW_RULES:
+        return True
+    bad = has_row_id(rows, set(violation.rows))
+    last_day = bad[rows[TIME] > time_range(rows)[1] - DAY]
+    if last_day.sum() > share * len(last_day) and last_day.sum() >= min(MIN_BAD, len(last_day)):
+        return True
+    return any(bad.iloc[each[-MIN_BAD:]].sum() == MIN_BAD for each in by_key(rows) if KEYS)
+
+
 def _publish_ranges(
     database: Database,
     rows: pd.DataFrame,
@@ -266,12 +287,12 @@ def _publish_ranges(
     *,
     keep_later: bool,
 ) -> None:
-    """Publish expected ranges for the fields that are good in these rows, and for fields without one.
+    """Publish expected ranges for the fields that are mostly good in these rows, and for fields without one.
 
     `keep_later`: keep ranges of a later time, as this evaluation is a look at the past.
     """
     known = expected_ranges.read_ranges(database)
-    keep = {each.subject for each in violations if each.ongoing}
+    keep = {each.subject for each in violations if each.ongoing and _is_frequent(each, rows, 0.5)}
     keep |= {name for name, each in known.items() if keep_later and each.as_of > until}
     made = expected_ranges.compute_ranges(rows, _bad_rows(violations), until, settings, texts)
     if new := [each for each in made if each.field not in keep or each.field not in known]:
@@ -299,15 +320,18 @@ def _drift(
     now: datetime,
     force_report: bool,
 ) -> Mapping[str, Any] | None:
-    """The newest drift report: a new one if due, else the stored one; None if there is none yet.
+    """The newest drift report: a new one if due, else the stored one; None if there is none of this champion
+    that is younger than two periods.
 
     When it is due, so are the reports on data and model quality.
     """
-    rule = settings.monitoring.drift
-    latest = daily_stats.latest_drift_reports(database)
-    if latest and now - latest[0][0] < rule.every_days * DAY and not force_report:
-        return latest[0][1]
-    previous = latest[0][1] if latest else None
+    rule, previous, age = settings.monitoring.drift, None, timedelta.max
+    for at, content in daily_stats.latest_drift_reports(database):
+        age = now - at
+        if content["version"] == champion.number and age < 2 * rule.every_days * DAY:
+            previous = content
+    if age < rule.every_days * DAY and not force_report:
+        return previous
     window = drift.reference_window(tracking, champion, rule.reference_days)
     if window is None:
         return previous

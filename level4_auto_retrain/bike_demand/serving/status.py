@@ -244,7 +244,7 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
         return Headline("busy", "A new version is being trained", training.reason)
     if test is not None:
         return Headline("busy", "A/B test in progress", test["reason"][:1].upper() + test["reason"][1:])
-    if last and last.rolled_back and status.as_of and status.as_of - last.at < timedelta(days=1):
+    if last and last.rolled_back and status.as_of and abs(status.as_of - last.at) < timedelta(days=1):
         return Headline(
             "warn", f"Version {last.rolled_back} was rolled back", f"Version {last.version} is live."
         )

@@ -122,13 +122,17 @@ def database_exists(address: str) -> bool:
     )
 
 
+class BusyError(UserError):
+    """Another process holds a lock."""
+
+
 @contextmanager
 def lock(database: Database, what: str, patience: float = 0.0) -> Iterator[None]:
     """Hold the lock `what` of this database inside the block. A killed process releases its locks.
 
-    Raises UserError if another process still holds it after `patience` seconds.
+    Raises BusyError if another process still holds it after `patience` seconds.
     """
-    busy = UserError(f"another {what} is running on {database.where}; try again when it is done")
+    busy = BusyError(f"another {what} is running on {database.where}; try again when it is done")
     if database.engine.dialect.name == "sqlite":
         file = Path(str(database.engine.url.database))
         held = FileLock(file.with_name(f".{file.name}.{what}"))

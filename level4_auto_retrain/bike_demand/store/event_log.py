@@ -97,11 +97,14 @@ def open_incident(
 
 
 def record_response(database: Database, incident: int, at: datetime, response: str) -> None:
-    """Record a response to an incident, once."""
+    """Record a response to an incident, once. It replaces the last one if only details differ."""
     with database.writing(Incident) as session:
         found = session.get_one(Incident, incident)
         if all(each["response"] != response for each in found.responses):
-            found.responses = [*found.responses, {"at": at.isoformat(), "response": response}]
+            *earlier, last = found.responses or [{"response": ""}]
+            is_new = last["response"].partition(". ")[0] != response.partition(". ")[0]
+            kept = found.responses if is_new else earlier
+            found.responses = [*kept, {"at": at.isoformat(), "response": response}]
 
 
 def end_incident(database: Database, incident: int, at: datetime, cost: Mapping[str, JSON]) -> None:

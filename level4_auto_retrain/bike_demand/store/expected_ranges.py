@@ -44,9 +44,7 @@ def compute_ranges(
     def good_rows(name: str) -> "pd.DataFrame":
         return rows[~has_row_id(rows, bad.get(name, set()))]
 
-    enough: float = MIN_ROWS
-    if CADENCE is not None:  # for sparse series, a window holds fewer than MIN_ROWS rows of one key
-        enough = min(MIN_ROWS, (1 - MAX_NULL_SHARE) * settings.days * (DAY // CADENCE))
+    enough = enough_rows(settings)
     found: list[ExpectedRange] = []
     for name in (name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS):
         texts = good_rows(name)[name].dropna().value_counts().index.tolist()
@@ -73,6 +71,14 @@ def compute_ranges(
             )
         )
     return found
+
+
+def enough_rows(settings: Ranges) -> float:
+    """The number of good rows that an expected range needs."""
+    if CADENCE is None:
+        return MIN_ROWS
+    # For sparse series, a window holds fewer than MIN_ROWS rows of one key.
+    return min(MIN_ROWS, (1 - MAX_NULL_SHARE) * settings.days * (DAY // CADENCE))
 
 
 def _by_hour(values: "pd.Series[float]", hours: "pd.Series[int]") -> list[float]:

@@ -44,7 +44,9 @@ def step(
         for line in changed_settings(deployments):
             note(line)
         for row in filter(deployments.is_outdated, deployments.all(*UNDECIDED)):
-            reason = "its gates were interrupted, and a later deployment went live"
+            reason = "a later deployment went live"
+            if row.state is not State.QUEUED:
+                reason = f"its gates were interrupted, and {reason}"
             deployments.transition(row, State.SUPERSEDED, reason)
             write_pages(deployments)
             note(f"Version {row.version} is not deployed: {reason}.")
