@@ -4,11 +4,13 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -334,4 +336,14 @@ def test_a_file_that_is_no_database_is_reported_in_one_line(untouched: Tracking)
     with pytest.raises(UserError) as caught:
         untouched.champion()
     assert "mlflow.db" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_of_another_program_is_reported_in_one_line(untouched: Tracking) -> None:
+    Path("state").mkdir()
+    with closing(sqlite3.connect(DATABASE)) as connection, connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+        connection.execute("INSERT INTO alembic_version VALUES ('0001')")
+    with pytest.raises(UserError, match="belongs to another program") as caught:
+        untouched.champion()
     assert "\n" not in str(caught.value)

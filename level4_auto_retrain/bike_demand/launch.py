@@ -89,7 +89,7 @@ def require_no_prefect_loop(settings: Flow) -> None:
     if server is not None and _active_deployment(server, LOOP_DEPLOYMENT):
         raise UserError(
             f"the Prefect server at {server} already runs the loop (deployment {LOOP_DEPLOYMENT}); pause it"
-            " there, or run one cycle here with --once"
+            " there, start a worker if it has none, or run one cycle here with --once"
         )
 
 

@@ -106,7 +106,7 @@ class Connection:
         except (UserError, OSError):
             raise
         except Exception as error:
-            if not type(error).__module__.startswith(("mlflow.", "sqlalchemy.", "requests.")):
+            if not type(error).__module__.startswith(("mlflow.", "alembic.", "sqlalchemy.", "requests.")):
                 raise
             raise UserError(f"{what}: {self._error_message(error)}") from None
 
@@ -174,6 +174,8 @@ class Connection:
         again = "`python -m bike_demand train` registers a new version"
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             return f"does not exist in {self.where}: never created, or deleted; {again}"
+        if type(error).__module__.startswith("alembic."):  # has migrations, but not MLflow's
+            return f"{self.where} belongs to another program; give MLflow a database of its own"
         message = " ".join(str(error).replace(self.uri, self.where).split())  # without a password
         if self._file and ("not a database" in message or "malformed" in message):
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"
