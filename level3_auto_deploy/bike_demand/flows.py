@@ -19,7 +19,7 @@ from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.settings import RUN, load_settings
 from bike_demand.release import deploy as delivery
-from bike_demand.release.ab.step import step
+from bike_demand.release.ab.step import ingest_feed, step
 from bike_demand.release.decision import page_of
 from bike_demand.store.connection import normalize_store_uri, require_reachable
 from bike_demand.store.database import open_database
@@ -143,5 +143,7 @@ def deploy(version: str, as_of: str = "") -> None:
 def ab_step(as_of: datetime | None = None) -> None:
     """Evaluate the A/B test, decide if possible, and evaluate the watch of a promotion."""
     run_as_task("connect", _check_connections)
-    step(load_settings(), as_of, print, run_as_task, BUSY_SECONDS)
+    settings = load_settings()
+    ingest_feed(settings, as_of, print, run_as_task, BUSY_SECONDS)
+    step(settings, as_of, print, run_as_task, BUSY_SECONDS)
     _show_deployment()

@@ -267,9 +267,11 @@ app.add_typer(ab, name="ab", epilog="Example: python -m bike_demand ab status")
 def ab_step(as_of: AsOf = None) -> None:
     """Evaluate the A/B test or watch and act on it: continue, promote, reject, roll back. Run it daily."""
     with spinner("Evaluating"):
-        from bike_demand.release.ab.step import step
+        from bike_demand.release.ab.step import ingest_feed, step
 
-        step(settings.load_settings(), as_of, typer.echo)
+        config = settings.load_settings()
+        ingest_feed(config, as_of, typer.echo)
+        step(config, as_of, typer.echo)
 
 
 @ab.command("status", epilog="Example: python -m bike_demand ab status")

@@ -296,11 +296,33 @@ def test_trace_shows_the_test_in_which_the_prediction_was_made(
     assert tested.aliases()[CHALLENGER] == 2
 
 
-def test_reference_time_without_data_uses_outcomes(tested: Tracking, run: Run) -> None:
-    answered("2011-03-05", 20.0, 10.0)
+def lose_feed() -> None:
+    """Only outcomes tell the time then."""
+    Path("feed").rename("aside")
     shutil.rmtree("state/data")
-    assert "Version 2 won its A/B test" in run("ab", "step").out
-    assert tested.aliases()[CHAMPION] == 2
+
+
+def test_reference_time_without_data_uses_outcomes_also_after_an_outage(tested: Tracking, run: Run) -> None:
+    answered("2011-03-03", 20.0, 20.0)
+    answered("2011-03-31", 20.0, 60.0, since="2011-03-24")
+    lose_feed()
+    output = run("ab", "step").out
+    assert "warning: the reference time may be outdated" in output
+    assert "Version 2 is rejected: far worse" in output
+    assert CHALLENGER not in tested.aliases()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("is_lost", "begins"), [(False, "2011-04-01"), (True, "2011-03-05")])
+@pytest.mark.usefixtures("tested")
+def test_next_test_does_not_begin_in_the_past(deploy: Deploy, run: Run, is_lost: bool, begins: str) -> None:
+    deploy(3, "2011-03-02")
+    answered("2011-03-05", 10.0, 14.0)
+    assert run("ingest", "--as-of", "2011-03-02").status == 0
+    if is_lost:
+        Path("feed").rename("aside")
+    assert "Version 3 passed all gates" in run("ab", "step").out
+    assert (current_deployment(3).test or {})["began"] == f"{begins}T00:00:00"
 
 
 @pytest.mark.slow
@@ -403,7 +425,7 @@ def test_far_future_outcome_does_not_move_reference_time(tested: Tracking, run: 
     far = [rows_between("2011-03-03", "2011-03-04")[0].model_copy(update={"begins": datetime(2012, 6, 13)})]
     log(far, (1, model_with_error(10.0)), (2, model_with_error(10.0)))
     store_outcomes(far)
-    shutil.rmtree("state/data")  # else the clock is that of the ingested feed
+    lose_feed()
     output = run("ab", "step").out
     assert "against version 1 until" in output
     assert "rows of 2 days" in output

@@ -66,13 +66,15 @@ class Deployments:
     ) -> None:
         self.settings, self.tracking, self.database, self.as_of = settings, tracking, database, as_of
         self.completed: list[Transition] = []  # the interrupted transitions that `reconcile` completed
+        self.not_before: datetime | None = None  # the reference time of evidence that is newer than the feed
         self._report = report
 
     @property
     def now(self) -> datetime:
         """The reference time; without ingested data the machine's, because a rollback must always work."""
         try:
-            return clock.now(self.settings, self.as_of)
+            now = clock.now(self.settings, self.as_of)
+            return max(now, self.not_before or now)
         except UserError:
             return clock_time()
 

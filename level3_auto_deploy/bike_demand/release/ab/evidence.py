@@ -34,7 +34,7 @@ from bike_demand.store.traffic_split import CHALLENGER, ABTest
 # At the end of a test, outcomes must be known for this share of the predicted rows. Otherwise the test goes
 # on for at most another `days` days.
 KNOWN_SHARE = 0.5
-LARGEST_GAP = timedelta(days=3)  # a row with an outcome this long after the previous one is an outlier
+LARGEST_GAP = timedelta(days=3)  # a few rows with an outcome this long after the previous one are outliers
 
 
 class ComparisonKind(StrEnum):
@@ -124,13 +124,13 @@ def collect(deployments: Deployments, comparison: Comparison) -> Evidence:
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
     """The end of the ingested data or, if later, of the rows with an outcome, which arrive more often.
 
-    Rows far later than the others (for example a test request for next year) are ignored.
+    A few rows far later than the others (for example test requests for next year) are ignored.
     """
     if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
     now = max(began, clock.now(settings, None)) if ingested_months(DATA) else began
-    for pair in found:
-        if pair.time > now + LARGEST_GAP:
+    for at, pair in enumerate(found):
+        if pair.time > now + LARGEST_GAP and len(found) - at < MIN_GUARDRAIL_ROWS:
             break
         now = max(now, pair.time + DELAY)
     return now

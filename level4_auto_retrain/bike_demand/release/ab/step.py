@@ -9,9 +9,11 @@ from datetime import datetime
 
 from bike_demand.core.current import format_loss, loss_with_unit
 from bike_demand.core.errors import UnreachableError, UserError
-from bike_demand.core.settings import Settings
+from bike_demand.core.settings import DATA, Settings
 from bike_demand.core.step_runner import StepRunner, call
+from bike_demand.data.ingest import ingest
 from bike_demand.data.month import iso
+from bike_demand.data.source import Source
 from bike_demand.release.ab.evidence import ComparisonKind, Evidence, collect, running_test, running_watch
 from bike_demand.release.decision import decide, write_pages
 from bike_demand.release.deploy import deploy, find
@@ -21,9 +23,26 @@ from bike_demand.store.deployments import UNDECIDED, Deployments, Emit, open_dep
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.traffic_split import AB_RATIO_TAG
+from bike_demand.training.inputs import lock_data
 
 UNIT_LABELS = {"time": "event times", "key": "keys"}
 SAMPLE_RATIO_P_VALUE = 0.001  # a smaller p-value of the sample-ratio test is not chance
+
+
+def ingest_feed(
+    settings: Settings, as_of: datetime | None, report: Emit, run: StepRunner = call, patience: float = 0.0
+) -> None:
+    """Ingest if the end of the feed is the reference time: tests and watches must not begin in the past.
+
+    A failure is only reported, because a decision must not have to wait for the feed.
+    """
+    if as_of is not None or settings.clock == "wall":
+        return
+    try:
+        with lock_data(patience):
+            run("ingest", lambda: ingest(Source(settings.feed), DATA, settings.first_month))
+    except UserError as error:
+        report(f"warning: the reference time may be outdated, as nothing was ingested: {error}")
 
 
 def step(
@@ -50,13 +69,13 @@ def step(
             deployments.transition(row, State.SUPERSEDED, reason)
             write_pages(deployments)
             note(f"Version {row.version} is not deployed: {reason}.")
-        watched = _evaluate_watch(deployments, note, run)
-        busy = _evaluate_test(deployments, note, run) or watched
-        newest = None if busy else _next_waiting(deployments, note)
+        times = [_evaluate_watch(deployments, note, run), _evaluate_test(deployments, note, run)]
+        newest = None if deployments.queue_reason() else _next_waiting(deployments, note)
         promote_newest(deployments, note, run)
         delete_old(deployments.database, settings, deployments.now)
     if newest is not None:
-        _start(settings, newest, as_of, note, run)
+        # Not before the last test or watch was decided: its outcomes may be newer than the ingested data.
+        _start(settings, newest, as_of, max(filter(None, times), default=None), note, run)
     if not lines:
         report("No test or watch is running and no version is queued; nothing to do.")
 
@@ -105,17 +124,16 @@ def _stop_test(deployments: Deployments, row: Deployment, reason: str, report: E
     report(f"The test of version {row.version} is stopped; version {row.against} stays. {rollout}")
 
 
-def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
-    """Evaluate the watch: roll the champion back or end the watch. Returns whether it continues."""
+def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> datetime | None:
+    """Evaluate the watch: roll the champion back or end the watch. Returns the reference time, if any."""
     comparison, row = running_watch(deployments), deployments.live()
     if comparison is None or row is None:
-        return False
+        return None
     evidence = run(f"watch version {comparison.version}", lambda: collect(deployments, comparison))
     watch = evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
         report(f"Watching version {comparison.version} until {comparison.end:%Y-%m-%d}: {evidence.reason}.")
-        return True
-    if evidence.verdict == "roll back":
+    elif evidence.verdict == "roll back":
         reason = f"{WATCH_ROLLBACK}: {evidence.reason}"
         report(run("roll back", lambda: roll_back(deployments, row, reason, at=evidence.now, watch=watch)))
     else:
@@ -123,20 +141,20 @@ def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> 
         deployments.end_watch(row, reason, evidence.now, watch=watch)
         write_pages(deployments)
         report(f"Version {comparison.version} {reason}.")
-    return False
+    return evidence.now
 
 
-def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> bool:
-    """Evaluate the running test. Returns whether it continues, or its promotion has to be watched now."""
+def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> datetime | None:
+    """Evaluate the running test and act on its verdict. Returns the reference time; None without a test."""
     comparison, row = running_test(deployments), deployments.testing()
     if comparison is None or row is None:
-        return False
+        return None
     evidence = run(f"A/B test of version {comparison.version}", lambda: collect(deployments, comparison))
     name, ab = f"Version {comparison.version}", evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
         until = f"until {comparison.end:%Y-%m-%d}, or up to twice as long with too few outcomes"
         report(f"Testing {name.lower()} against version {comparison.against} {until}: {evidence.reason}.")
-        return True
+        return evidence.now
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
         # Next to the version's training error, for comparisons in MLflow.
         deployments.tracking.tag(comparison.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
@@ -147,7 +165,7 @@ def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> b
         report(f"{name} won its A/B test and is live: {evidence.reason}. {rollout}")
     else:
         report(f"{name} is rejected: {evidence.reason}. Version {comparison.against} stays. {rollout}")
-    return row.is_watched
+    return now
 
 
 def _next_waiting(deployments: Deployments, report: Emit) -> int | None:
@@ -161,10 +179,17 @@ def _next_waiting(deployments: Deployments, report: Emit) -> int | None:
     return waiting[-1].version if waiting else None
 
 
-def _start(settings: Settings, number: int, as_of: datetime | None, report: Emit, run: StepRunner) -> None:
+def _start(
+    settings: Settings,
+    number: int,
+    as_of: datetime | None,
+    not_before: datetime | None,
+    report: Emit,
+    run: StepRunner,
+) -> None:
     """Start the test of a waiting version; gates that compared it with an earlier champion run again."""
     try:
-        deploy(settings, str(number), as_of, report, run=run)
+        deploy(settings, str(number), as_of, report, run=run, not_before=not_before)
     except UnreachableError:
         raise
     except UserError as error:
