@@ -5,7 +5,7 @@ The only module that imports Prefect; `launch` decides whether it is needed.
 
 import json
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -95,6 +95,12 @@ def _check_stores() -> None:
     settings = load_settings()
     require_reachable(normalize_store_uri(settings.tracking.uri))
     open_database(settings.environments.production.database).close()
+
+
+def _await_stores() -> None:
+    """Wait for the stores of a cycle. If they stay down, the cycle itself fails, with an alert."""
+    with suppress(UnreachableError):
+        run_as_task("connect", _check_stores)
 
 
 def _publish_deployment_artifact(version: str) -> None:
@@ -203,7 +209,7 @@ def deploy(version: str, as_of: str = "") -> None:
 @flow(name="monitoring-cycle", flow_run_name=_run_name, log_prints=True)
 def monitoring_cycle(as_of: datetime | None = None) -> State[None]:
     """Run a monitoring cycle: emit each open signal as an event, and advance tests and watches."""
-    run_as_task("connect", _check_stores)
+    _await_stores()
     emitted = 0
 
     def emit(raised: Signal) -> None:
@@ -221,7 +227,7 @@ def monitoring_cycle(as_of: datetime | None = None) -> State[None]:
 @flow(name="respond", flow_run_name="respond to {description}", log_prints=True)
 def respond(signal: str, as_of: str = "", description: str = "a signal") -> State[None]:
     """Respond to a signal, given its id; a retry resumes where it was interrupted."""
-    run_as_task("connect", _check_stores)
+    _await_stores()
     runner = CycleRunner(run_as_task, None, train, _deploy_as_flow)
     done = loop.respond_to_signal(load_settings(), int(signal), _parse_time(as_of), print, runner)
     create_markdown_artifact(

@@ -34,6 +34,7 @@ from bike_demand.monitoring.retraining_policy import error_signal
 from bike_demand.release import deploy as delivery
 from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
+from bike_demand.serving.status import StatusDocument, find_headline, read_status
 from bike_demand.store import event_log
 from bike_demand.store.database import Database, lock, open_database
 from bike_demand.store.deployments import all_deployments, history
@@ -713,6 +714,13 @@ def test_without_automatic_deployment_a_waiting_version_is_not_retrained(
         run_cycle(run, f"2011-03-0{day}")
     with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
         assert states(database) == [(DONE, 1)]
+        (alert,) = event_log.alerts(database)
+        assert "deploy 1" in alert.body["suggestion"]
+        status = StatusDocument(environment="production", **read_status(database, "production", 0))
+        assert "deploy 1" in find_headline(status, None, timedelta(days=1)).reason
+        delivery.deploy(load_settings(), "1", datetime(2011, 3, 3), print, gates=())
+        run_cycle(run, "2011-03-03")
+        assert event_log.trainings(database)[0].detail["result"] == "went live"
 
 
 @pytest.mark.slow
@@ -723,13 +731,8 @@ def test_training_pauses_after_repeated_failures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_error_signal(True)
-    monkeypatch.setattr(
-        retraining_policy,
-        "retraining_refusal",
-        lambda *_, **__: None,
-    )
     monkeypatch.setattr(steps, "run", failing_training)
-    for day in range(1, 6):
+    for day in (1, 1, 2, 3, 4, 5):
         run_cycle(run, f"2011-03-0{day}")
     assert [each[0] for each in states(database)] == [FAILED] * 3
     (rests,) = [each for each in event_log.open_signals(database) if each.kind is SignalKind.LOOP]
@@ -737,14 +740,19 @@ def test_training_pauses_after_repeated_failures(
         "3 trainings in a row failed, the last one on 2011-03-03 (failed: the data are not fit for"
         " training); automatic training is paused until 2011-03-10."
     )
-    assert "Loop failure: training" in alert_titles(database)
-    assert run("retrain", "--reason", "mended", "--as-of", "2011-03-05").status == 1
-    assert len(states(database)) == 4
-    run_cycle(run, "2011-03-06")
-    assert len(states(database)) == 5  # a manual training begins a new row
+    titles = alert_titles(database)
+    assert titles == ["Loop failure: training", *["Model error has increased: version 1"] * 3]
+    run_cycle(run, "2011-03-10")
+    assert len(states(database)) == 4  # the pause is over, but nothing is resolved
+    assert not any(each.startswith("Resolved") for each in alert_titles(database))
+    assert run("retrain", "--reason", "mended", "--as-of", "2011-03-10").status == 1
+    assert len(states(database)) == 5
+    run_cycle(run, "2011-03-11")
+    assert len(states(database)) == 6  # after a manual training it is not paused
     monkeypatch.setattr(steps, "run", register_stub)
-    run_cycle(run, "2011-03-07")
+    run_cycle(run, "2011-03-12")
     assert states(database)[-1] == (DONE, 2)
+    assert event_log.published_fields(database)["budget"].content["spent"] == 1
 
 
 def test_retrain_force_overrides_limits(
@@ -823,7 +831,7 @@ def test_trainings_that_count_as_failures_in_a_row(project: Path) -> None:
     refused = Training(None, "No model is live.", at, FAILED, 1)
     again = replace(refused, detail={retraining.NO_TRAINING: True})
     by_person = replace(again, state=DONE, detail=again.detail | {retraining.MANUAL: True})
-    reason = partial(retraining.pause_reason, load_settings(), now=at)
+    reason = partial(retraining.find_pause, load_settings(), now=at)
     assert reason([refused, *[again] * 3]) is None
     assert reason([refused] * 3) is not None
     assert reason([*[refused] * 3, by_person]) is None
@@ -1042,6 +1050,18 @@ def test_training_requested_by_a_person_is_resumed_in_spite_of_bad_data(
     assert states(database) == [(DONE, 2)]
 
 
+def test_person_completes_the_interrupted_training_of_a_signal(
+    database: Database, run: Run, set_error_signal: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_error_signal(True)
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "run", unreachable)
+        run_cycle(run, BEGAN)
+    assert run("retrain", "--reason", "prices", "--as-of", BEGAN).status == 0
+    (training,) = event_log.trainings(database)
+    assert (training.state, training.version, training.detail["manual"]) == (DONE, 2, True)
+
+
 def test_alert_survives_a_kill_at_the_end_of_its_incident(
     database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1117,6 +1137,20 @@ def test_failed_cycle_raises_alert_and_next_one_works(
     summaries = [each.body["summary"].rpartition(": ")[2] for each in event_log.alerts(database)[::-1]]
     assert summaries == ["the registry does not answer", "write 1 failed", "no space left"]
     run_cycle(run, "2011-03-04")
+
+
+@pytest.mark.slow
+def test_flow_of_a_cycle_alerts_about_a_store_that_stays_down(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bike_demand import flows  # imports Prefect, which takes seconds
+
+    monkeypatch.setattr(flows, "run_as_task", lambda _, step: step())
+    monkeypatch.setattr(flows, "_check_stores", unreachable)
+    monkeypatch.setattr(cycle, "evaluate_signals", unreachable)
+    with pytest.raises(UnreachableError):
+        flows.monitoring_cycle.fn(FIRST_OF_MARCH)
+    assert alert_titles(database) == ["Loop failure: monitoring cycle"]
 
 
 def test_concurrent_cycles_are_refused(database: Database, run: Run) -> None:

@@ -42,6 +42,7 @@ from bike_demand.training.inputs import lock_data
 LOCK_NAME = "loop"  # name of the loop's lock
 LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or training
 DATA_SECONDS = 60.0  # how long an ingestion waits for a training or ingestion by hand
+PAUSED_UNTIL = "paused_until"  # key in the evidence of a signal about failed trainings
 RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 
 # By kind of signal: the title of its alert, and advice to a person.
@@ -56,11 +57,12 @@ ALERT_TEXTS = {
     ),
     SignalKind.QUALITY: (
         "Data quality: {subject}",
-        "Have the source corrected. The loop resumes by itself once the data pass the quality rules again.",
+        "Have the source corrected or, if the data are right, widen the rule under `quality` in params.yaml."
+        " The loop resumes by itself once the data pass.",
     ),
     SignalKind.LOOP: (
         "Loop failure: {subject}",
-        "Fix the cause, then: python -m bike_demand retrain --reason TEXT, or deploy N if a gate refused it.",
+        "Fix the cause, then: python -m bike_demand retrain --force --reason TEXT; after a gate: deploy N.",
     ),
     SignalKind.ERROR: (
         "Model error has increased: {subject}",
@@ -132,6 +134,8 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool
         refusal = policy.retraining_refusal(
             past, context.now, settings, level_shift=None if shift is None else date.fromisoformat(shift)
         )
+        if event_log.open_trainings(database):  # it completes the interrupted one, which was due
+            refusal = None
         if refusal is not None and not force:
             raise UserError(f"{refusal} To train anyway: --force")
         report(f"Training is due: {reason}" if refusal is None else f"{refusal} Training anyway (--force).")
@@ -251,10 +255,10 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
         found.append(Signal(SignalKind.QUALITY, event_log.INGESTION, now, now, message, {}))
     went_live = {each.version for each in context.deployments.all(State.LIVE, State.RETIRED)}
     trainings = event_log.trainings(context.database)
-    paused = retraining.pause_reason(context.settings, trainings, now, went_live)
-    if paused is not None:
-        message = f"{paused[:1].upper()}{paused[1:]}."
-        found.append(Signal(SignalKind.LOOP, "training", now, now, message, {}))
+    pause = retraining.find_pause(context.settings, trainings, now, went_live)
+    if pause is not None:
+        evidence = {PAUSED_UNTIL: pause.until.isoformat()}
+        found.append(Signal(SignalKind.LOOP, "training", now, now, pause.reason, evidence))
     # A person may have trained, or an earlier level, which the loop knows from the deployment only.
     # A training that failed, or whose version a gate refused, does not renew the model.
     live = context.deployments.live()
@@ -275,8 +279,8 @@ def _resume(context: Context, open_signals: Sequence[Signal]) -> dict[int | None
     for training in event_log.open_trainings(context.database):
         goes_on = training.version is not None or training.detail.get(retraining.MANUAL)
         has_ended = training.signal not in {each.id for each in open_signals}
-        blocked = "Its signal has ended." if has_ended else _blocking_signal(open_signals)
-        blocked = None if goes_on else blocked
+        blocking = "Its signal has ended." if has_ended else _blocking_signal(open_signals, context.now)
+        blocked = None if goes_on else blocking
         if blocked is None:
             context.report(result := retraining.resume(context, training))
             results[training.signal] = result
@@ -296,7 +300,9 @@ def _respond_and_alert(context: Context, raised: Signal, done: str | None = None
         except Exception as error:
             failure, done = error, f"The response failed: {_describe(error)}."
     title, suggestion = ALERT_TEXTS[raised.kind]
-    live = context.deployments.live()
+    last, live = retraining.last_training(context, raised.id), context.deployments.live()
+    if last is not None and last.detail.get(retraining.RESULT) == retraining.REGISTERED:
+        suggestion = f"Release the version that was trained: python -m bike_demand deploy {last.version}."
     if raised.kind is SignalKind.BAD_RELEASE and (
         live is None or live.version != raised.evidence[champion.VERSION]
     ):
@@ -323,9 +329,9 @@ def _alert_key(context: Context, raised: Signal) -> str:
     """The key of a signal's alert. It changes, so that people hear of it within the quiet period, with the
     verdict on a release, with each training for the signal, and once a model was restored.
     """
-    trainings = retraining.counted_trainings(event_log.trainings(context.database))
     parts = [raised.kind, raised.subject, raised.id, raised.evidence.get(champion.VERDICT, "")]
-    parts += [f"{each.id} {each.state}" for each in trainings if each.signal == raised.id][-1:]
+    if (last := retraining.last_training(context, raised.id)) is not None:
+        parts.append(f"{last.id} {last.state}")
     return ":".join(map(str, [*parts, "ended"] if _has_ended(context, raised) else parts))
 
 
@@ -338,8 +344,10 @@ def _execute_response(context: Context, raised: Signal) -> str:
             return "Training is suspended until it is resolved; the last good model stays live."
         case SignalKind.DRIFT:
             return "No action: input drift is only reported."
-        case SignalKind.LOOP:
+        case SignalKind.LOOP if _is_paused(raised, context.now):
             return "Training is paused for a while; the last good model stays live."
+        case SignalKind.LOOP:
+            return "The pause is over: the next training is tried once it is due."
         case SignalKind.BAD_RELEASE:
             return champion.respond(context, raised)
         case SignalKind.NO_MODEL if (restored := champion.restore_last_good(context)) is not None:
@@ -378,7 +386,7 @@ def _confirmed_level_shift(context: Context) -> str | None:
 
 def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) -> str | None:
     """Why a signal does not lead to a training now, in sentences; None if it does."""
-    blocked = _blocking_signal(event_log.open_signals(context.database))
+    blocked = _blocking_signal(event_log.open_signals(context.database), context.now)
     if blocked is not None:
         return blocked
     end = context.deployments.queue_reason()
@@ -387,7 +395,7 @@ def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) ->
     # Without a model there are no predictions; but without `deploy.automatic` a new version would only wait.
     if raised.kind is SignalKind.NO_MODEL and context.settings.deploy.automatic:
         return None
-    return policy.retraining_refusal(
+    return retraining.retry_refusal(context) or policy.retraining_refusal(
         retraining.past_trainings(context),
         context.now,
         context.settings,
@@ -396,12 +404,16 @@ def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) ->
     )
 
 
-def _blocking_signal(open_signals: Sequence[Signal]) -> str | None:
+def _is_paused(raised: Signal, now: datetime) -> bool:
+    return now < datetime.fromisoformat(raised.evidence[PAUSED_UNTIL])
+
+
+def _blocking_signal(open_signals: Sequence[Signal], now: datetime) -> str | None:
     """Why no training may start now, whatever the error is; None if it may."""
     for each in open_signals:
         if each.kind is SignalKind.QUALITY and each.subject != event_log.OUTCOMES:
             return f"No training: bad data. {each.message}"
-        if each.kind is SignalKind.LOOP:
+        if each.kind is SignalKind.LOOP and _is_paused(each, now):
             return f"No training: {each.message}"
         if each.kind is SignalKind.BAD_RELEASE:
             return f"No training until the bad release is resolved. {each.message}"

@@ -5,11 +5,12 @@ done: a training is found by its code and data versions, a deployment by its sta
 """
 
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from bike_demand.core.current import loss_with_unit
 from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.problem import DAY
 from bike_demand.core.settings import Settings
 from bike_demand.loop.context import Context
 from bike_demand.monitoring.retraining_policy import PastTraining
@@ -26,6 +27,7 @@ NOT_WORSE = "not_worse"  # whether the version was shown not to be worse than th
 MANUAL = "manual"  # requested by a person
 NEWEST_BEFORE = "newest_version_before"
 DEPLOYMENT_ATTEMPTS = "deployment_attempts"  # attempted deployments without a decision
+REGISTERED = "registered"  # result of a version that waits for a person
 NO_TRAINING = "no_training"  # nothing was trained, so it does not count
 
 IN_PROGRESS = {State.QUEUED: "queued for its A/B test", State.TESTING: "in its A/B test"}
@@ -37,6 +39,13 @@ RESULTS = IN_PROGRESS | {
     State.ROLLED_BACK: "was live and was rolled back",
     State.ERROR: "its version was deleted",
 }
+
+
+class Pause(NamedTuple):
+    """A pause of automatic training, and its reason, in a sentence."""
+
+    until: datetime
+    reason: str
 
 
 def train(
@@ -57,6 +66,8 @@ def train(
     training = event_log.begin_training(
         context.database, reason=reason, at=context.now, signal=signal, detail=detail
     )
+    if manual and not training.detail.get(MANUAL):  # the interrupted one of a signal
+        event_log.update_training(context.database, training.id, detail={MANUAL: True})
     return resume(context, training)
 
 
@@ -116,7 +127,7 @@ def _ensure_deployed(context: Context, training: Training, number: int) -> str:
     version = context.tracking.version(number)
     row = delivery.last_decision(context.deployments, version)
     if row is None and not context.settings.deploy.automatic:
-        _end(context, training, DONE, "registered")
+        _end(context, training, DONE, REGISTERED)
         return f"Version {number} is registered (deploy.automatic is off)."
     if row is None:
         try:
@@ -159,8 +170,8 @@ def update_results(context: Context) -> None:
     for training in event_log.trainings(context.database):
         number, result = training.version or 0, training.detail.get(RESULT)
         # Once it went live, a later deployment changes nothing, unless it was rolled back.
-        row = found.get(number) if result in IN_PROGRESS.values() else None
-        if result in (*IN_PROGRESS.values(), RESULTS[State.LIVE]):
+        row = found.get(number) if result in (REGISTERED, *IN_PROGRESS.values()) else None
+        if result in (REGISTERED, *IN_PROGRESS.values(), RESULTS[State.LIVE]):
             row = rolled_back.get(number, row)
         if row is None:
             continue
@@ -188,22 +199,40 @@ def counted_trainings(trainings: Sequence[Training]) -> list[Training]:
     return [each for each in trainings if not each.detail.get(NO_TRAINING)]
 
 
+def last_training(context: Context, signal: int) -> Training | None:
+    """The last training for a signal that counts."""
+    found = counted_trainings(event_log.trainings(context.database))
+    return next((each for each in reversed(found) if each.signal == signal), None)
+
+
 def past_trainings(context: Context) -> list[PastTraining]:
-    """The trainings in the form that the retraining rules need."""
+    """The trainings in the form that the retraining rules need, without those that failed to train."""
     return [
         PastTraining(each.at, each.detail.get(NOT_WORSE), LEVEL_SHIFT in each.detail)
         for each in counted_trainings(event_log.trainings(context.database))
+        if not _made_nothing(each)
     ]
 
 
-def pause_reason(
-    settings: Settings, trainings: Sequence[Training], now: datetime, went_live: Collection[int] = ()
-) -> str | None:
-    """Why the loop starts no training by itself now, in a sentence; None if it would.
+def retry_refusal(context: Context) -> str | None:
+    """Why not to train now if the last training made no version, in a sentence; None if it may be tried."""
+    for last in event_log.trainings(context.database)[-1:]:
+        if _made_nothing(last) and context.now < (until := last.at + DAY):
+            return f"The training of {last.at:%Y-%m-%d} failed; the next is due at {until:%Y-%m-%d %H:%M}."
+    return None
 
-    After several failures or refusals in a row it pauses, then tries once more. A training requested by a
-    person resets the count, as does one of a version in `went_live`; one that found nothing new does not
-    count.
+
+def _made_nothing(training: Training) -> bool:
+    return training.state == FAILED and training.version is None
+
+
+def find_pause(
+    settings: Settings, trainings: Sequence[Training], now: datetime, went_live: Collection[int] = ()
+) -> Pause | None:
+    """The pause after several failures or refusals in a row, also once it is over; None if there were fewer.
+
+    After it one more training is tried. A training requested by a person resets the count, as does one of a
+    version in `went_live`; one that found nothing new does not count.
     """
     failures: list[Training] = []
     for each in reversed(trainings):
@@ -213,10 +242,12 @@ def pause_reason(
         if is_manual or each.state != FAILED or each.version in went_live:
             break
         failures.append(each)
-    until = failures[0].at + timedelta(days=settings.loop.pause_days) if failures else now
-    if len(failures) < settings.loop.max_failures or now >= until:
+    if len(failures) < settings.loop.max_failures:
         return None
-    return (
+    until = failures[0].at + settings.loop.pause_days * DAY
+    return Pause(
+        until,
         f"{len(failures)} trainings in a row failed, the last one on {failures[0].at:%Y-%m-%d}"
-        f" ({failures[0].detail.get(RESULT)}); automatic training is paused until {until:%Y-%m-%d}"
+        f" ({failures[0].detail.get(RESULT)}); automatic training {'is' if now < until else 'was'} paused"
+        f" until {until:%Y-%m-%d}.",
     )

@@ -227,7 +227,7 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
             registry_error or f"Version {last.version} was live, but this process has not loaded it.",
         )
     if version is None:
-        reason = registry_error or "The loop trains and releases the first version as soon as there is data."
+        reason = registry_error or _why_nothing_is_live(status.trainings)
         return Headline("busy" if training else "none", "No model is live yet", reason)
     if registry_error:
         return Headline("warn", "The model registry is unreachable", registry_error)
@@ -251,6 +251,14 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
     drifted = "inputs have drifted, but the model's error has not increased"
     advice = drifted if kinds[SignalKind.DRIFT] else "nothing to do"
     return Headline("good", "All is well", f"Version {version} is live; {advice}.")
+
+
+def _why_nothing_is_live(trainings: Sequence[Training]) -> str:
+    for last in [each for each in trainings if each.detail.get("result")][-1:]:
+        if last.detail["result"] == "registered":
+            return f"Version {last.version} waits for a person: python -m bike_demand deploy {last.version}."
+        return f"The training of {last.at:%Y-%m-%d}: {last.detail['result']}."
+    return "The loop trains and releases the first version as soon as there is data."
 
 
 def _responses(status: StatusDocument) -> Iterator[str]:
