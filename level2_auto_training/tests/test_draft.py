@@ -22,7 +22,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.draft import cells
 from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
-from bike_demand.draft.command import draft
+from bike_demand.draft.command import draft, settings_of
 from bike_demand.draft.guess import ColumnChoices, Draft, guess, to_identifiers
 from tests.conftest import ROOT
 
@@ -137,6 +137,114 @@ def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_p
     found = drafted(file)
     assert [each.name for each in found.inputs] == ["x"]
     assert sum("a suspected leak" in note for note in found.notes) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "is_input"),
+    [
+        ("id", [9000 + 7 * row for row in range(60)], False),
+        ("id", [9000 - row for row in range(60)], False),
+        ("", [row % 30 for row in range(60)], False),
+        ("__index_level_0__", [row % 30 for row in range(60)], False),
+        ("x", [row * 7 % 60 for row in range(60)], True),
+        ("x", [row // 2 for row in range(60)], True),
+    ],
+)
+def test_numbers_of_rows_are_no_inputs(tmp_path: Path, name: str, values: list[int], is_input: bool) -> None:
+    days = [f"{datetime(2023, 1, 1) + timedelta(days=row):%Y-%m-%d}" for row in range(60)]
+    rows = [(str(value), day, str(int(day[-1]) + 3)) for value, day in zip(values, days, strict=True)]
+    assert bool(drafted(write(tmp_path / "t.csv", [(name, "at", "label"), *rows])).inputs) == is_input
+
+
+@pytest.mark.parametrize(
+    ("form", "first"),
+    [
+        ("{0:%Y}-{0.month}-{0.day}", "2023-01-05"),
+        ("{0:%Y-%m-%d} {0.hour}:{0:%M}", "2023-01-05 07:00:00"),
+        ("{0.month}/{0.day}/{0:%y}", "2023-01-05"),
+        ("{0:%d.%m.%y}", "2023-01-05"),
+    ],
+)
+def test_short_dates_are_dates(tmp_path: Path, form: str, first: str) -> None:
+    moments = [datetime(2023, 1, 5, 7) + timedelta(days=day) for day in range(60)]
+    rows = [(form.format(at), str(at.day % 7), str(at.day % 5)) for at in moments]
+    found = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows]))
+    assert found.rows["at"].iloc[0] == pd.Timestamp(first)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("€ 1{0}.50", "a number with a unit"),
+        ("{0}%", "a number with a unit"),
+        ("1{0}.5 km/h", "a number with a unit"),
+        ("Thu {0} Jan 2023", "a date"),
+        ("shop {0}", None),
+        ("C-{0}", None),
+    ],
+)
+def test_texts_that_hold_numbers_or_dates_are_named(tmp_path: Path, text: str, named: str | None) -> None:
+    rows = [(f"2023-01-{day:02}", text.format(day), str(day % 5)) for day in range(1, 29)]
+    notes = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows])).notes
+    assert [each for each in notes if "looks like" in each and f"like {named};" not in each] == []
+    assert any("looks like" in each for each in notes) == (named is not None)
+
+
+@pytest.mark.parametrize("word", ["None", "NA", "-"])
+def test_words_for_missing_values_are_values_of_texts_only(tmp_path: Path, word: str) -> None:
+    """They would be texts in the next files, and another value than in training."""
+    rows = [
+        (
+            f"2023-01-{day:02}",
+            [word, "one", ""][day % 3],
+            [word, "yes"][day % 2],
+            [word, str(day % 7)][day % 2],
+        )
+        for day in range(1, 29)
+    ]
+    labels = ["left", "stayed", word, "left"] * 7
+    table = [(*row, label) for row, label in zip(rows, labels, strict=True)]
+    found = drafted(write(tmp_path / "t.csv", [("at", "garage", "pool", "x", "label"), *table]))
+    assert {each.name: (each.kind, each.nullable, each.categories) for each in found.inputs} == {
+        "garage": ("category", True, tuple(sorted([word, "one"]))),
+        "pool": ("category", False, tuple(sorted([word, "yes"]))),
+        "x": ("integer", True, ()),
+    }
+    assert (found.label.kind, len(found.rows)) == ("boolean", 21)
+
+
+def test_rows_of_the_future_are_left_out(tmp_path: Path) -> None:
+    start = datetime.now() - timedelta(days=50)
+    rows = [(f"{start + timedelta(days=day):%Y-%m-%d}", str(day % 7), str(day % 5)) for day in range(60)]
+    found = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows]))
+    assert 51 <= len(found.rows) <= 52
+    assert any("in the future" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("scale", "decimals", "most"), [(0.0004, 7, 0.1), (4.0, 3, 1000.0), (40_000.0, 0, 10_000_000.0)]
+)
+def test_precision_and_range_fit_the_scale_of_the_label(
+    tmp_path: Path, scale: float, decimals: int, most: float
+) -> None:
+    rows = [
+        (f"2023-01-{day:02}", str(day % 7), f"{scale * (1 + day % 5) + scale / 9:.8f}")
+        for day in range(1, 29)
+    ]
+    found = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows]))
+    code = code_of(found, tmp_path)["__init__.py"]
+    assert f"prediction_range=(0.0, {most})" in code
+    assert code.count(f"decimals={decimals}") == 2
+
+
+@pytest.mark.parametrize(("hours", "holdout_days"), [(4 * 24, 1), (8 * 24, 2), (400 * 24, 41)])
+def test_short_tables_leave_rows_before_the_holdout(tmp_path: Path, hours: int, holdout_days: int) -> None:
+    found = drafted(series(tmp_path, timedelta(hours=1), rows=hours))
+    settings = yaml.safe_load(settings_of(found, "training:\n  params: {}\n"))["training"]
+    assert settings["holdout_days"] == holdout_days
+    assert settings["min_rows"] == min(500, hours // 2)
+    with pytest.raises(UserError, match="only 0 rows are left"):
+        settings_of(drafted(series(tmp_path, timedelta(minutes=15), rows=90)), "")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +424,7 @@ def test_no_name_of_a_field_is_taken_by_a_feature_or_by_the_code(copied: Path, t
 
 def code_of(found: Draft, folder: Path) -> dict[str, str]:
     """The code of a draft, not formatted, by file."""
-    write_code(found, "Title", folder)
+    write_code(found, "Title", "title", folder)
     return {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir() if each.suffix == ".py"}
 
 
@@ -355,7 +463,7 @@ def test_names_become_identifiers_and_stay_different() -> None:
 
 def test_names_in_quotes_may_have_line_breaks(tmp_path: Path) -> None:
     rows = [
-        (f"2023-01-{day:02}", str(day), "1" * 310 if day == 3 else str(day), str(day % 5))
+        (f"2023-01-{day:02}", str(day % 9), "1" * 310 if day == 3 else str(day), str(day % 5))
         for day in range(1, 29)
     ]
     file = write(tmp_path / "t.csv", [("at", "Calls\nper, day", "huge", "label"), *rows])
@@ -566,9 +674,12 @@ def test_settings_that_cannot_be_edited_change_nothing(copied: Path, churn_file:
 def test_a_second_draft_keeps_what_was_written_since_the_first(copied: Path, churn_file: Path) -> None:
     options = ("--label", "Churn", "--time", "Month", "--label-delay", "30d")
     schema = copied / "bike_demand" / "problem" / "schema.py"
-    for edit in ("# mine, first\n", "# mine, second\n", ""):
-        assert run(copied, "problem", "draft", str(churn_file), *options).returncode == 0
+    for edit, name in (("# mine, first\n", "churn"), ("# mine, second\n", "churn"), ("", "leavers")):
+        renamed = ("--name", name) if name != "churn" else ()
+        assert run(copied, "problem", "draft", str(churn_file), *options, *renamed).returncode == 0
+        assert f'name="{name}"' in schema.with_name("__init__.py").read_text(encoding="utf-8")
         schema.write_text(schema.read_text(encoding="utf-8") + edit, encoding="utf-8")
+        churn_file = churn_file.replace(churn_file.with_name("churn_2025.csv"))
     kept = [
         (each / "problem" / "schema.py").read_text(encoding="utf-8")
         for each in (copied / "state" / "before-draft").iterdir()

@@ -163,6 +163,9 @@ def problem_draft(
     label_delay: Annotated[
         str | None, typer.Option(metavar="30D", help="Longest time from the event until its label is known.")
     ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model (default: that of the last draft, or of FILE).")
+    ] = None,
 ) -> None:
     """Replace problem/, the feed and data settings with a draft from your own table; keeps the old ones."""
     config = settings.load_settings()
@@ -170,7 +173,7 @@ def problem_draft(
     from bike_demand.draft import command, guess
 
     columns = guess.ColumnChoices(label, time, time_of_day, key, label_delay)
-    command.draft(file, columns, config.feed, settings.PARAMS, typer.echo, has_monitoring=True)
+    command.draft(file, columns, config.feed, settings.PARAMS, typer.echo, name=name, has_monitoring=True)
 
 
 @app.command(epilog="Example: python -m bike_demand predict rows.csv predictions.csv")

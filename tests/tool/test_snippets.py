@@ -29,7 +29,7 @@ from bike_demand.draft.code import write_code
 from bike_demand.draft.guess import ColumnChoices, guess
 for folder, label, time in json.load(sys.stdin):
     found = guess(read_raw_table(Path(folder, "ready.csv")), ColumnChoices(label, time))
-    write_code(found, "Ready", Path(folder))
+    write_code(found, "Ready", "ready", Path(folder))
     names = lambda columns: sorted(each.name for each in columns)
     first = {name: str(value) for name, value in found.rows.iloc[0].items()}
     print(json.dumps([found.cadence, names(found.keys), names(found.inputs), len(found.rows), first]))
@@ -98,7 +98,7 @@ def clocks() -> Table:
     first = datetime(2024, 10, 26)
     local = [first + at * HOUR for at in range(27)]
     local += [first + at * HOUR for at in range(26, 60)]
-    return "at,temp_c,label", [(at, 10 + number, at.hour) for number, at in enumerate(local)]
+    return "at,temp_c,label", [(at, 10 + number % 9, at.hour) for number, at in enumerate(local)]
 
 
 # By snippet and number of its code: table, label, time; cadence, keys, inputs, rows, and its first cells.

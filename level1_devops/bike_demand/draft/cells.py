@@ -20,7 +20,7 @@ SEPARATORS = ",;\t|"
 
 @dataclass(frozen=True)
 class RawTable:
-    """All cells as stripped text, empty for missing values. `notes` lists what was guessed.
+    """All cells as stripped text. `notes` lists what was guessed.
 
     `separator` is the character between columns, empty for Parquet.
     """
@@ -48,8 +48,12 @@ def read_raw_table(file: Path) -> RawTable:
     if len(cells) < 2:
         raise UserError(f"{file}: only {len(cells)} rows; a few hundred are needed for a usable model")
     cells = cells.apply(lambda column: column.str.strip())
-    is_null = cells.apply(lambda column: column.str.lower().isin(NULL_TOKENS))
-    return RawTable(cells.mask(is_null, ""), separator, tuple(notes))
+    return RawTable(cells, separator, tuple(notes))
+
+
+def empty_null_tokens(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells, empty where they hold a word or sign for missing values."""
+    return cells.mask(cells.apply(lambda column: column.str.lower().isin(NULL_TOKENS)), "")
 
 
 def _read_bytes(file: Path) -> bytes:

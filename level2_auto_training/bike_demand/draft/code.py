@@ -14,7 +14,7 @@ MIN_MINORITY_ROWS = 1000  # with fewer rows in the minority class, trees are kep
 MAX_VARIANTS = 60  # at most, variants of the example in the drafted behavioral test
 
 
-def write_code(draft: Draft, title: str, folder: Path) -> None:
+def write_code(draft: Draft, title: str, name: str, folder: Path) -> None:
     """Write the problem package into an empty folder, unformatted."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -25,9 +25,10 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
     facts = {
         "package": PACKAGE,
         "title": title,
-        "name": "-".join("".join(each if each.isalnum() else " " for each in title.lower()).split()),
+        "name": name,
         "draft": draft,
         "label": draft.label,
+        "decimals": _decimals(draft),
         "error": "squared_error" if draft.is_classification else "absolute_error",
         "types": TYPES,
         # Pydantic requires fields with a default to come last.
@@ -45,6 +46,11 @@ def write_code(draft: Draft, title: str, folder: Path) -> None:
     for template in TEMPLATES.glob("*.j2"):
         text = environment.get_template(template.name).render(facts)
         (folder / template.stem).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _decimals(draft: Draft) -> int:
+    """So many that a thousandth of the labels' spread is not rounded away."""
+    return max(0, 3 - math.floor(math.log10(draft.rows[draft.label.name].std() or 1)))
 
 
 def _minority_rows(draft: Draft) -> int:

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import MIN_TIME, RESERVED_FIELDS, is_plausible
 from bike_demand.data.table import NUMBER_PATTERN
-from bike_demand.draft.cells import RawTable
+from bike_demand.draft.cells import RawTable, empty_null_tokens
 
 ColumnKind = Literal["boolean", "integer", "number", "category", "time", "text", "empty", "constant"]
 MAX_CATEGORIES = 50  # a column with more distinct texts is not categorical
@@ -25,8 +25,10 @@ MAX_NUMBER = 1e300  # a column with larger numbers counts as text, because its r
 YES, NO = {"yes", "true", "y", "t", "1", "ja", "oui", "si"}, {"no", "false", "n", "f", "0", "nein", "non"}
 CADENCES = {"15min": 15, "30min": 30, "1h": 60, "1D": 1440}  # in minutes
 MIN_REGULAR_SHARE = 0.9  # share of the steps between rows that must match the cadence
+MIN_ALIKE_SHARE = 0.9  # share of a column's texts that must look like numbers or dates, to be named
 MIN_COVERED_SHARE = 0.85  # share of the cadence's times that must have a row; more are gaps
 MIN_SHARED_SHARE = 0.2  # share of the rows with another row's time, from which a key is guessed
+MAX_ZONE = timedelta(hours=14)  # local clocks are at most so far ahead of UTC
 HOUR_HINT = "if {0!r} is the time of day, use --time-of-day {0}"
 SYNTHETIC_TIME = "synthetic_time"
 SYNTHETIC_START, SYNTHETIC_SPAN = pd.Timestamp("2000-01-01"), pd.Timedelta(days=100)
@@ -38,7 +40,15 @@ _OFFSET = r" ?(?:Z|[+-]\d{2}:?\d{2})"
 _ISO = rf"\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)?({_OFFSET})?"
 _DATE_FORMATS: tuple[str, ...] = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%d-%m-%Y", "%m-%d-%Y")
 _DATE_FORMATS += ("%Y%m%d", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %Y", "%Y-%m", "%m/%Y")
+_DATE_FORMATS += ("%Y-%m-%d", "%d.%m.%y", "%d/%m/%y", "%m/%d/%y")  # also without leading zeros
 _TIME_FORMATS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_CURRENCY, _AMOUNT = r"(?:[€$£¥]|EUR|USD|GBP|CHF|JPY)", r"[+-]?\d[\d.,]*"
+# Texts that could be a better input.
+_LOOKS_LIKE = {
+    "a number with a unit": rf"{_CURRENCY}\s*{_AMOUNT}|{_AMOUNT}\s*[^\d\s]{{1,5}}",
+    "a date": r".*\b\d+[./ -]+(\d+|[^\W\d]{3,9})[./, -]+\d+\b.*",
+}
+_INDEX = r"column \d+|Unnamed: \d+|__index_level_\d+__"  # integer columns that programs add
 _EIGHT_DIGITS = r"(19|20)\d\d[01]\d[0-3]\d"  # a date, not a number
 _TIME_OF_DAY = r"(?P<h>\d{1,2})(?:[:.](?P<m>[0-5]\d))(?:[:.](?P<s>[0-5]\d))? ?(?P<half>[AaPp][Mm])?"
 # Common names of columns with the hour of the day.
@@ -113,7 +123,7 @@ class Draft:
 def guess(table: RawTable, given: ColumnChoices) -> Draft:
     """Guess what is not given. Raises UserError that names the option for what cannot be guessed."""
     notes = list(table.notes)
-    cells = table.cells
+    cells = empty_null_tokens(table.cells)
     options = [(each, getattr(given, each)) for each in ("label", "time", "time_of_day", "key")]
     roles = {name: option.replace("_", "-") for option, name in options if name is not None}
     for name, option in roles.items():
@@ -123,8 +133,18 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
     if len(roles) < sum(name is not None for _, name in options):
         raise UserError("--label, --time, --time-of-day and --key: name a different column for each")
     names = to_identifiers(cells.columns)
-    thousands = _thousands_mark(table)
-    columns = {each: _column(each, names[each], cells[each], thousands, notes) for each in cells.columns}
+    thousands = _thousands_mark(cells, table.separator)
+    columns = {
+        each: _column(
+            each,
+            names[each],
+            cells[each],
+            (cells if each == given.label else table.cells)[each],
+            thousands,
+            notes,
+        )
+        for each in cells.columns
+    }
     if renamed := [f"{name!r} to {each.name}" for name, each in columns.items() if each.name != name]:
         notes.append(f"renamed in code: {', '.join(renamed)}")
     clock = None
@@ -137,14 +157,18 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
         ]
         when, clock = _with_time_of_day(when, others, given.time_of_day, notes)
     what, positive = _label(columns[given.label], notes)
-    kept = cells.index[what.values.notna() & when.values.notna()]
-    if len(kept) < len(cells):
-        notes.append(f"{len(cells) - len(kept)} rows without event time or label are left out")
+    is_known = what.values.notna() & when.values.notna()
+    if not is_known.all():
+        notes.append(f"{(~is_known).sum()} rows without event time or label are left out")
+    is_planned = is_known & (when.values > pd.Timestamp.now("UTC").tz_localize(None) + MAX_ZONE)
+    if is_planned.any():
+        notes.append(f"{is_planned.sum()} rows are left out, because they are in the future")
+    kept = cells.index[is_known & ~is_planned]
     keys = _keys(columns, when, what, given.key, notes)
     cadence = _cadence(when, keys, notes) if when.original else None
     used = {when.original, clock, given.label, *(each.original for each in keys)}
     others = [each for each in columns.values() if each.original not in used]
-    inputs = list(_drop_unusable(others, notes))
+    inputs = list(_drop_unusable(others, when, notes))
     leaks = set(_find_leaks(inputs, what, notes))
     inputs = [each for each in inputs if each.original not in leaks]
     has_hours = cadence is not None or (when.original != "" and not _has_only_dates(when))
@@ -177,18 +201,26 @@ def to_identifiers(originals: Collection[str]) -> dict[str, str]:
     return found
 
 
-def _column(original: str, name: str, text: "pd.Series[Any]", thousands: str, notes: list[str]) -> Column:
+def _column(
+    original: str,
+    name: str,
+    text: "pd.Series[Any]",
+    raw: "pd.Series[Any]",
+    thousands: str,
+    notes: list[str],
+) -> Column:
+    """The column of `text`, in which words like NA are empty, or of `raw` if these are texts too."""
     present = text[text != ""]
-    nullable = len(present) < len(text)
 
     def made(kind: ColumnKind, values: "pd.Series[Any]", **more: object) -> Column:
+        nullable = bool((values.isna() | (values == "")).any())
         return Column(original, name, kind, values, nullable, **more)  # type: ignore[arg-type]
 
     if present.empty:
         return made("empty", text)
     different = present.unique()
     lower = {each.lower() for each in different}
-    if len(different) == 1:
+    if len(different) == 1 and (different[0][-1:].isdigit() or set(raw) <= {different[0], ""}):
         return made("constant", text)
     if len(lower) == 2 and lower & YES and lower & NO:
         return made("boolean", text.str.lower().map(dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)))
@@ -206,30 +238,39 @@ def _column(original: str, name: str, text: "pd.Series[Any]", thousands: str, no
     times = _times(present, original, notes)
     if times is not None:
         return made("time", times.dt.tz_localize(None).reindex(text.index), is_utc=times.dt.tz is not None)
+    words = raw[(text == "") & (raw != "")]
+    if len(words):
+        notes.append(
+            f"{original!r}: {words.iloc[0]!r} ({len(words)} rows) is kept as a text; if missing, empty it"
+        )
+    for what, pattern in _LOOKS_LIKE.items():
+        if present.str.fullmatch(pattern).mean() >= MIN_ALIKE_SHARE:
+            notes.append(f"{original!r}: {present.iloc[0]!r} looks like {what}; convert it before the draft")
+    different = raw[raw != ""].unique()
     if len(different) <= MAX_CATEGORIES:
-        return made("category", text, categories=tuple(sorted(different)))
-    return made("text", text)
+        return made("category", raw, categories=tuple(sorted(different)))
+    return made("text", raw)
 
 
-def _thousands_mark(table: RawTable) -> str:
+def _thousands_mark(cells: pd.DataFrame, separator: str) -> str:
     """The thousands separator of the numbers: a comma, a point, " " for neither, "" if nothing tells.
 
     Certain if a number has several, or decimals behind. Else guessed: if the other mark is for decimals, if
     smaller numbers have up to three digits and no mark, or if the mark separates columns too (in quotes).
     """
-    if not table.separator:
+    if not separator:
         return " "  # Parquet has types
     likely: dict[str, bool] = {}
     decimal: set[str] = set()
-    for name in table.cells.columns:
-        texts = table.cells[name][table.cells[name] != ""]
+    for name in cells.columns:
+        texts = cells[name][cells[name] != ""]
         for mark, point in (",.", ".,"):
             grouped = _grouped(texts, mark)
             if grouped.any():
                 if texts.str.contains(rf"{re.escape(point)}|{re.escape(mark)}.*{re.escape(mark)}").any():
                     return mark
                 has_hundreds = texts[~grouped].str.lstrip("+-").str.len().max() == 3
-                likely[mark] = likely.get(mark, mark == table.separator) or has_hundreds
+                likely[mark] = likely.get(mark, mark == separator) or has_hundreds
             elif texts.str.fullmatch(rf"[+-]?\d*(?:{re.escape(mark)}\d+)?").all():
                 decimal |= {mark} if texts.str.contains(mark, regex=False).any() else set()
     marks = [mark for mark in likely if mark not in decimal and (likely[mark] or decimal)]
@@ -305,7 +346,7 @@ def _guess_ranges(numbers: "pd.Series[Any]", kind: ColumnKind) -> tuple[float, f
     from the 0.1 % to the 99.9 % quantile, widened by half its width on both sides.
     """
     least, most = float(numbers.min()), float(numbers.max())
-    reach = 10.0 ** math.ceil(math.log10(10 * max(abs(least), abs(most), 1)))
+    reach = 10.0 ** math.ceil(math.log10(10 * max(abs(least), abs(most))))
     low, high = (0.0 if least >= 0 else -reach), reach
     first, last = (float(each) for each in np.quantile(numbers, [0.001, 0.999]))
     span = max(last - first, 1.0 if kind == "integer" else 1e-9)
@@ -499,7 +540,7 @@ def _cadence(when: Column, keys: tuple[Column, ...], notes: list[str]) -> str | 
     return None
 
 
-def _drop_unusable(columns: Iterable[Column], notes: list[str]) -> Iterable[Column]:
+def _drop_unusable(columns: Iterable[Column], when: Column, notes: list[str]) -> Iterable[Column]:
     why = {
         "empty": "it is empty",
         "constant": "it is the same in all rows",
@@ -509,8 +550,19 @@ def _drop_unusable(columns: Iterable[Column], notes: list[str]) -> Iterable[Colu
     for each in columns:
         if each.kind in why:
             notes.append(f"left out: {each.original!r}, {why[each.kind]}")
+        elif each.kind == "integer" and _is_row_number(each, when):
+            notes.append(f"left out: {each.original!r}, it numbers the rows")
         else:
             yield each
+
+
+def _is_row_number(column: Column, when: Column) -> bool:
+    """Whether it is a program's index, or differs in every row and is sorted, like the numbers of orders."""
+    if re.fullmatch(_INDEX, column.original):
+        return True
+    by_time = column.values[when.values.sort_values(kind="stable").index]
+    orders = [each for each in (column.values, by_time) if not each.isna().any() and each.is_unique]
+    return any(each.is_monotonic_increasing or each.is_monotonic_decreasing for each in orders)
 
 
 def _find_leaks(inputs: Iterable[Column], label: Column, notes: list[str]) -> Iterable[str]:

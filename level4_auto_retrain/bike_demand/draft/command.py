@@ -31,7 +31,9 @@ BACKUPS = Path("state") / "before-draft"  # backup of everything that a draft re
 # Tests that hold for any problem; the others in tests/problem are about the replaced one.
 GENERIC_TESTS = ("__init__.py", "samples.py", "test_contract.py")
 MIN_HOLDOUT_SHARE = 0.1  # smallest share of rows that are held out
+MAX_HOLDOUT_SHARE = 1 / 3  # largest share of the time that is held out
 MIN_ROWS = 40  # with fewer labeled rows, no draft is made
+DRAFTED = re.compile(r'^    name="(?P<name>[\w-]+)",\n    title="(?P<title>.+)",$', re.MULTILINE)
 
 
 def draft(
@@ -41,13 +43,14 @@ def draft(
     params: Path,
     report: Callable[[str], None],
     *,
+    name: str | None = None,
     has_monitoring: bool = False,
 ) -> None:
     """Draft a problem from a table and install it. Raises UserError, and then nothing has changed.
 
     Everything is prepared and loaded aside first. The replaced problem, tests, months and params.yaml are
-    kept in a new folder in BACKUPS. With `has_monitoring`, predictions are compared with outcomes, so that
-    the event time and the label delay must be given, not guessed.
+    kept in a new folder in BACKUPS. Without a `name`, a drafted problem keeps its own. With `has_monitoring`,
+    predictions are compared with outcomes, so that event time and label delay must be given, not guessed.
     """
     if has_monitoring and (given.time is None or given.delay is None):
         raise UserError(
@@ -71,13 +74,13 @@ def draft(
     found = guess(read_raw_table(file), given)
     if len(found.rows) < MIN_ROWS:
         raise UserError(f"{file}: {len(found.rows)} rows have a label, at least {MIN_ROWS} are needed")
-    text = _settings(found, params.read_text(encoding="utf-8"))
+    text = settings_of(found, params.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
         code, months = Path(scratch, package.name, "problem"), Path(scratch, "feed")
         shutil.copytree(package, code.parent, ignore=shutil.ignore_patterns("problem", "__pycache__"))
         code.mkdir()
         months.mkdir()
-        write_code(found, _title(file), code)
+        write_code(found, *_names(package / "problem", file, name), code)
         for arguments in (("check", "--fix", "--quiet", "--exit-zero"), ("format", "--quiet")):
             _run(root, "-m", "ruff", *arguments, "--no-cache", str(code))
         _run(Path(scratch), "-Bc", f"import {package.name}.data.model_inputs")
@@ -91,8 +94,13 @@ def draft(
         report(f"  python -m {package.name} {command}")
 
 
-def _title(file: Path) -> str:
-    return re.sub(r"[^\w]+|_+", " ", file.name.split(".")[0]).strip().capitalize() or "Problem"
+def _names(problem: Path, file: Path, given: str | None) -> tuple[str, str]:
+    """The title and the name. A problem that was drafted keeps them, unless a name is given."""
+    code = (problem / "__init__.py").read_text(encoding="utf-8")
+    if given is None and "Drafted from a table" in code and (kept := DRAFTED.search(code)):
+        return kept["title"], kept["name"]
+    title = re.sub(r"[\W_]+", " ", given or file.name.split(".")[0]).strip().capitalize() or "Problem"
+    return title, re.sub(r"[^\w-]+", "-", given) if given else title.lower().replace(" ", "-")
 
 
 def _run(folder: Path, *arguments: str) -> None:
@@ -130,17 +138,26 @@ def _format_column(found: Draft, name: str) -> Any:
     return values
 
 
-def _settings(found: Draft, text: str) -> str:
+def settings_of(found: Draft, text: str) -> str:
     """The text of params.yaml, with settings adapted to the data.
 
     Raises UserError if it is written in a form that cannot be edited.
     """
     times = found.rows[found.time.name]
-    holdout_span = times.max() - times.iloc[-max(1, int(MIN_HOLDOUT_SHARE * len(times)))]
+    day, last = timedelta(days=1), times.max()
+    fewest = -((times.iloc[-max(1, int(MIN_HOLDOUT_SHARE * len(times)))] - last) // day) + 1
+    most = int((last - times.min()) * MAX_HOLDOUT_SHARE / day)
+    holdout_days = max(1, min(max(7, fewest), most))
+    past = int((times < last - holdout_days * day).sum())
+    if past < MIN_ROWS / 2:
+        raise UserError(
+            f"only {past} rows are left if the newest {holdout_days} days are held out to evaluate a model;"
+            " give more days"
+        )
     changes: dict[str, Any] = {
         "half_life_days": None,
-        "min_rows": min(500, len(times) // 2),
-        "holdout_days": max(7, -(-holdout_span // timedelta(days=1)) + 1),
+        "min_rows": min(500, len(times) // 2, past),
+        "holdout_days": holdout_days,
     }
     if found.is_classification and "worst_ratio" in TrainingSettings.model_fields:
         # The limit of the evaluation gate: a Brier score is rarely far below that of the constant mean.
