@@ -9,6 +9,7 @@ from bike_demand.core.settings import load_settings
 from bike_demand.loop.context import Context
 from bike_demand.loop.status_fields import publish_status_fields
 from bike_demand.release.ab.step import step
+from bike_demand.release.rollback import roll_back_champion
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.status import StatusDocument
@@ -56,6 +57,9 @@ def test_comparison_is_published_as_test_then_watch(deploy: Deploy) -> None:
     assert (watch["kind"], watch["version"], watch["against"]) == ("watch", 2, 1)
     assert watch["days_planned"] == load_settings().ab.watch_days
     assert status.live_since == datetime(2011, 3, 5)
+    with open_deployments(load_settings(), datetime(2026, 1, 1), print) as deployments:  # by the wall clock
+        roll_back_champion(deployments, "a test")
+    assert headline(after_cycle("2011-03-06")) == ("good", "All is well")  # no news in the feed's time
 
 
 def test_reference_error_and_budget_are_published(stored: Path) -> None:
