@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,17 @@ ANY_PROBLEM = ("__init__.py", "samples.py", "test_contract.py", "test_domain.py"
 
 @dataclass(frozen=True)
 class Introduction:
-    """The parts of a README about a problem: a request is an example row, an outcome reports its label."""
+    """The parts of a README about a problem: a request is an example row, an outcome reports its label.
+
+    `months`: those of the project's feed; empty if it has none there.
+    """
 
     name: str
     title: str
     description: str
     request: dict[str, Any]
     outcome: dict[str, Any]
+    months: Sequence[str] = ()
 
     def put_into(self, readme: str) -> str:
         """The README of a level, about this problem."""
@@ -40,8 +45,10 @@ class Introduction:
         rest = rest.replace('[{"timestamp", "count"}]', f'[{{{identity}, "{label}"}}]')
         rest = rest.replace('"timestamp", "prediction"', f'{identity}, "prediction"')
         year = str(next(iter(self.outcome.values())))[:4]  # of its event time
-        rest = rest.replace("2011-0", f"{year}-0")
-        rest = re.sub(r"models:/[\w-]+@", f"models:/{self.name}@", rest)
+        first, *others = self.months or (f"{year}-01", f"{year}-02")
+        months = {"2011-01": first, "2011-02": others[0] if others else first}
+        rest = re.sub("2011-0[12]", lambda found: months[found[0]], rest)
+        rest = re.sub(r"(models:/|#/models/)[\w-]+", rf"\g<1>{self.name}", rest)
         return f"# {self.title}\n\n{described}\n\n{rest}"
 
 
@@ -81,7 +88,8 @@ def introduction_of(project: Path, package: str) -> Introduction | None:
         " print(json.dumps([p.name, p.title, p.description, request, outcome]))"
     )
     done = run_python(project, "-c", script)
-    return None if done.returncode else Introduction(*json.loads(done.stdout))
+    months = sorted(path.stem for path in (project / "feed").glob("[0-9]*-[0-9]*.csv"))
+    return None if done.returncode else Introduction(*[*json.loads(done.stdout), months])
 
 
 def with_settings(text: str, changes: dict[str, Any]) -> str:

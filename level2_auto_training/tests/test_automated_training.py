@@ -111,6 +111,8 @@ def test_refit_uses_all_rows_and_holdout_model_excludes_last_week(tmp_path: Path
     assert recorded is not None
     for part in (f"{len(rows):,} rows", data_digest(), loss_with_unit(model.metrics["holdout_error"])):
         assert part in version.description
+    logged = pytest.approx(model.metrics["holdout_error"], rel=1e-5)
+    assert float(version.tags["holdout_error"]) == logged
     assert recorded.data_summary.startswith(f"It was trained on {len(rows):,} rows")
 
 

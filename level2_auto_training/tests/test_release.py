@@ -81,7 +81,7 @@ def test_a_better_version_is_compared_with_the_live_one_and_goes_live(registry: 
     tags = registry.version(2).tags
     assert tags["release.instead_of"] == "1"
     assert tags["release.rows"] == str(rows)
-    assert tags["release.champion_error"] == f"{error:.2f}"
+    assert tags["release.champion_error"] == f"{error:.6g}"
     assert float(tags["release.error"]) < error
     assert "release.override" not in tags
 

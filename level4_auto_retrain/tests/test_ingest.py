@@ -209,7 +209,7 @@ def with_cell(column: str, value: str, line: int = 5) -> Change:
 
 
 BAD: dict[str, tuple[Change, tuple[str, ...]]] = {
-    "missing column": (without_column("moisture"), ("line 1", "column moisture is missing")),
+    "missing column": (without_column("heat"), ("line 1", "column heat is missing")),
     "missing label": (without_column("amount"), ("line 1", "column amount is missing")),
     "unknown column": (
         lambda s: [s[0] + ",x", *(line + ",1" for line in s[1:])],

@@ -184,6 +184,19 @@ def test_a_module_that_defines_no_problem_is_rejected(
     monkeypatch.delitem(sys.modules, name, raising=False)
 
 
+def test_code_that_fails_after_a_draft_is_rejected_with_the_place_of_the_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("2024-01-01", "2024-01-02"):
+        (tmp_path / "state" / "before-draft" / name).mkdir(parents=True)
+    (tmp_path / "broken_here.py").write_text("PROBLEM = ", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("BIKE_PROBLEM", "broken_here")
+    with pytest.raises(UserError, match=r"SyntaxError: .*, in state/before-draft/2024-01-02"):
+        current._load_problem()
+
+
 @pytest.mark.parametrize(
     ("attribute", "value"),
     [

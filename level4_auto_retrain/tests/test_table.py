@@ -7,15 +7,20 @@ import gzip
 import io
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Annotated
 
 import pandas as pd
 import pytest
+from pydantic import NaiveDatetime
 
+from bike_demand.core.current import LABEL_COLUMNS, PROBLEM, Inputs
 from bike_demand.core.errors import UserError
+from bike_demand.core.problem import EventTime
 from bike_demand.data import table
 from bike_demand.data.frames import from_parquet, to_parquet
-from bike_demand.data.table import MAX_REPORTED, read_month_file
+from bike_demand.data.table import MAX_REPORTED, read_month_file, read_table
 from tests.feedmaker import HEADER, month_lines
 
 MONTH = "2011-02"
@@ -94,6 +99,35 @@ def test_values_are_those_of_the_file() -> None:
     assert rows["moisture"].fillna(-1).tolist() == [float(each["moisture"] or -1) for each in given]
     assert rows["special"].tolist() == [False] * len(given)
     assert rows["moisture"].isna().any()
+
+
+def test_columns_of_fields_with_a_default_may_be_missing_and_others_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = pd.read_csv(io.StringIO(PLAIN), dtype=str)
+    optional = ["moisture", "part_a", "part_b"]
+    older = given.drop(columns=optional).to_csv(index=False)
+    pd.testing.assert_frame_equal(
+        read(older), read(given.assign(**dict.fromkeys(optional, "")).to_csv(index=False))
+    )
+    misspelt = given.rename(columns={"moisture": "moistur"}).to_csv(index=False)
+    assert "column moisture is missing" in refusal(misspelt)
+    monkeypatch.setattr(table, "PROBLEM", replace(PROBLEM, ignored=("Moistur",)))
+    assert read(misspelt)["moisture"].isna().all()
+
+
+def test_a_column_of_the_event_time_may_be_missing_only_if_rows_need_none() -> None:
+    class Timeless(Inputs):
+        begins: Annotated[NaiveDatetime, EventTime(cadence="1D")] = datetime(2011, 2, 1)
+        special: bool = True
+
+    content = (
+        pd.read_csv(io.StringIO(PLAIN), dtype=str).drop(columns=["begins", "special"]).to_csv(index=False)
+    )
+    found = read_table(content.encode(), "in.csv", Timeless, ignored=LABEL_COLUMNS)
+    assert (found["begins"] == "2011-02-01").all()
+    assert found["special"].all()
+    assert "column begins is missing" in refusal(content)
 
 
 def test_parquet_round_trip_is_exact_and_deterministic() -> None:

@@ -234,7 +234,7 @@ def test_a_feed_of_ones_own_comes_along_and_is_not_committed(tmp_path: Path) -> 
 
 def test_a_project_for_ones_own_table_needs_no_edit(tmp_path: Path) -> None:
     table = tmp_path / "visits.csv"
-    days = [(date(2023, 1, 1) + timedelta(days=at)) for at in range(120)]
+    days = [(date(2023, 8, 20) + timedelta(days=at)) for at in range(120)]
     lines = [f"{day:%d.%m.%Y};{day.weekday()};{20 + 9 * day.weekday() + day.day % 3}" for day in days]
     table.write_text("Day;Weekday;Visits\n" + "\n".join(lines) + "\n", encoding="utf-8")
     project = tmp_path / "visits"
@@ -251,13 +251,14 @@ def test_a_project_for_ones_own_table_needs_no_edit(tmp_path: Path) -> None:
     assert readme.startswith("# Visits\n\nPredicts visits.\n")
     (request,) = re.findall(r"--data '(.*?)'", readme, re.DOTALL)
     assert "day" in json.loads(request)
+    assert set(re.findall(r"\d{4}-\d{2}\.csv", readme)) == {"2023-08.csv", "2023-09.csv"}
     run(project, "-m", "visits", "problem", "check")
     run(project, "-m", "pytest", "-q", "-p", "no:xdist", "tests/problem")
 
 
 @pytest.mark.slow
 def test_a_drafted_project_climbs_with_nothing_to_settle(tmp_path: Path) -> None:
-    table = tmp_path / "visits.csv"
+    table = tmp_path / "sales.csv"
     days = [date(2023, 1, 1) + timedelta(days=at) for at in range(120)]
     table.write_text(
         "Day,Rain,Visits\n" + "".join(f"{day},{day.day % 7},{day.day}\n" for day in days), "utf-8"
@@ -269,7 +270,8 @@ def test_a_drafted_project_climbs_with_nothing_to_settle(tmp_path: Path) -> None
     assert climb(project, Console(file=output, width=200))
     assert "label_delay" in output.getvalue()  # it was guessed
     readme = text_of(project / "README.md")
-    assert readme.startswith("# Visits\n\nPredicts visits.\n")
+    assert readme.startswith("# Sales\n\nPredicts visits.\n")
+    assert set(re.findall(r"models:?/([\w-]+)", readme)) == {"sales"}
     assert "python -m visits deploy" in readme
     assert "bike" not in readme
 

@@ -3,29 +3,29 @@
 from benchmarks.size import lines_of_code, sizes
 
 LIMITS = {
-    # Of each level, 131 are time zones, wrong problems and rare or large targets, 80 files and bodies as
-    # people export them, and 15 API documents that client generators take; from level 2 on 30 are
-    # descriptions of model and versions, 37 accounts, paths and git, and 20 (85, 160) steps as tasks of
-    # Prefect, with artifacts, and 14 (15, 26) gaps and nulls of single keys; from level 3 on 69 (59) steps
-    # that are repeated, interrupted, busy, withdrawn or outdated, and aliases moved by hand, and 60 keys
-    # replaced and revoked, causes of failed predictions in the log, and outcomes that arrive before their
-    # predictions are stored; 44 addresses of another program or environment, watches that a person ends,
-    # missing workers, and 25 tests that do not begin in the past; and 8 texts and nulls that are accepted,
-    # from level 2 on.
-    "level1_devops": 2469,
-    "level2_auto_training": 4473,
-    "level3_auto_deploy": 7936,
+    # Of each level, 146 are time zones, wrong problems, rare or large targets, columns to come or gone, 80
+    # files and bodies as people export them, and 15 API documents that client generators take; from level 2
+    # on 30 are descriptions of model and versions, 37 accounts, paths and git, and 20 (85, 160) steps as
+    # tasks of Prefect, with artifacts, and 14 (15, 26) gaps and nulls of single keys; from level 3 on 69 (59)
+    # steps that are repeated, interrupted, busy, withdrawn or outdated, and aliases moved by hand, and 60
+    # keys replaced and revoked, causes of failed predictions in the log, and outcomes that arrive before
+    # their predictions are stored; 44 addresses of another program or environment, watches that a person
+    # ends, missing workers, and 25 tests that do not begin in the past; and 8 texts and nulls that are
+    # accepted, from level 2 on.
+    "level1_devops": 2484,
+    "level2_auto_training": 4488,
+    "level3_auto_deploy": 7951,
     # With level shifts, about 130, three reports with a dashboard, 160, alerts of what returns, fails or
     # stops (outcomes), 70, results of trainings that change later and odd requests, 45, and trainings that
     # fail or wait, 39.
-    "level4_auto_retrain": 11394,
+    "level4_auto_retrain": 11409,
     # With thousands separators, UTC offsets, opening hours, clock changes, short tables, row numbers, words
     # for missing values, texts that hold numbers or dates, and names that are kept, 125.
     "draft": 850,
     # With starters of other problems, climbs from any copy, offline bundles, the lab's options, checkouts
     # that are read-only, stories that are played by flows (150), files in UTF-16, names that are taken
-    # in the current folder only (9), keys given twice (13), and tests of levels side by side (16).
-    "ladder": 6389,
+    # in the current folder only (9), keys given twice (13), tests of levels side by side (16), READMEs (5).
+    "ladder": 6394,
     "ladder/assess": 2409,  # with included files of GitLab and Azure, 34
     "ladder/lab": 698,  # with quoted paths for each shell, warnings, yes, no and numbers as texts
 }

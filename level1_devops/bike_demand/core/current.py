@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # the service has no pandas
 
 PROBLEM_VARIABLE = f"{PREFIX}PROBLEM"
 DEFAULT_PROBLEM = "bike_demand.problem"
+BACKUPS = Path("state", "before-draft")  # a folder for each draft, with everything that it replaced
 
 
 def _load_problem() -> Problem:
@@ -42,6 +43,8 @@ def _load_problem() -> Problem:
         missing = getattr(error, "name", None)  # of a module or an attribute
         if missing == "PROBLEM" or f"{name}.".startswith(f"{missing}."):
             message += "; name a package that defines PROBLEM"
+        elif backups := sorted(map(Path.as_posix, BACKUPS.glob("*"))):
+            message += f"; correct it, or restore what the newest draft replaced, in {backups[-1]}"
         raise UserError(f"problem {name}: {message}") from error
     if not isinstance(found, Problem):
         raise UserError(f"problem {name}: PROBLEM is a {type(found).__name__}, not a Problem")

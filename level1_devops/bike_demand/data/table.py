@@ -21,7 +21,7 @@ import pyarrow
 from pyarrow import parquet
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from bike_demand.core.current import ALIASES, CADENCE, DELAY, ID_COLUMNS, LABEL, TIME, ZONE, Row
+from bike_demand.core.current import ALIASES, CADENCE, DELAY, ID_COLUMNS, LABEL, PROBLEM, TIME, ZONE, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import DAY, InputField, Kind, fields_of
 from bike_demand.data.frames import cast_to_model, to_records
@@ -70,25 +70,34 @@ def read_table(
     name: str,
     model: type[BaseModel] = Row,
     ignored: Sequence[str] = (),
+    needed: Sequence[str] = (),
     rules: Callable[[pd.DataFrame], Iterable[Rule]] = lambda _: (),
 ) -> pd.DataFrame:
     """Read the rows of a file: CSV, optionally gzipped, or Parquet if `name` ends in .parquet.
 
-    Columns are the fields of `model` or their aliases, in any order; columns in `ignored` are allowed and
-    skipped. `rules` yields further rules for a frame in which unreadable cells are null. Raises UserError
-    with all violations, each with its line (row, for Parquet) and column.
+    Columns are the fields of `model` or their aliases, in any order; columns in `ignored`, or ignored by the
+    problem, are allowed and skipped. A field with a default may have no column, unless it is in `needed` or
+    the file has an unknown column, which may be that field's with a typing error. `rules` yields further
+    rules for a frame in which unreadable cells are null. Raises UserError with all violations, each with its
+    line (row, for Parquet) and column.
     """
     fields = fields_of(model)
+    ignored = (*PROBLEM.ignored, *ignored)
     is_parquet = name.endswith(".parquet") or content.startswith(b"PAR1")
     violations: _Violations = {}
     cells = parquet_cells(content, name) if is_parquet else _csv_cells(content, name, len(fields), violations)
-    canonical_names = {each.casefold(): each for each in (*ALIASES, *ignored, *fields)}
+    canonical_names = {each.casefold(): each for each in (*ignored, *ALIASES, *fields)}
     names = [canonical_names.get(each.casefold(), each) for each in map(str, cells.columns)]
     cells = cells.set_axis([ALIASES.get(each, each) for each in names], axis=1)
-    _check_header(list(cells.columns), name, fields, ignored)
+    needed = [each for each in fields if each in needed or model.model_fields[each].is_required()]
+    _check_header(list(cells.columns), name, fields, ignored, needed)
     if cells.empty and not violations:
         raise UserError(f"{name}: the file has a header but no rows")
+    absent = [each for each in fields if each not in cells]
+    defaults = {each: model.model_fields[each].get_default(call_default_factory=True) for each in absent}
+    cells = cells.assign(**dict.fromkeys(absent, ""))
     frame = pd.DataFrame({each: _convert(cells[each], field.kind) for each, field in fields.items()})
+    frame = frame.fillna({each: value for each, value in defaults.items() if value is not None})
     _check_columns(cells, frame, fields, violations)
     for column, violating, message in rules(frame):
         for row, text in cells.loc[violating, column].items():
@@ -123,7 +132,7 @@ def read_month_file(content: bytes, month: str, name: str, latest: datetime | No
         is_due = times + DELAY <= times.max() + (CADENCE or timedelta(0))
         yield LABEL, frame[LABEL].isna() & is_due, MISSING_MESSAGE
 
-    return read_table(content, name, rules=rules)
+    return read_table(content, name, needed=(*ID_COLUMNS, LABEL), rules=rules)
 
 
 def _csv_cells(content: bytes, name: str, n_columns: int, violations: _Violations) -> pd.DataFrame:
@@ -195,19 +204,23 @@ def parquet_cells(content: bytes, name: str) -> pd.DataFrame:
 
 
 def _check_header(
-    header: Sequence[str], name: str, fields: Mapping[str, InputField], ignored: Sequence[str]
+    header: Sequence[str],
+    name: str,
+    fields: Mapping[str, InputField],
+    ignored: Sequence[str],
+    needed: Sequence[str],
 ) -> None:
-    needed = ",".join(fields)
+    known = ",".join(fields)
     if not set(fields) & set(header):
-        raise UserError(f"{name}, line 1: expected the header {needed}; found {_short(','.join(header))}")
-    if missing := [field for field in fields if field not in header]:
-        others = [column for column in header if column not in fields and column not in ignored]
-        instead = f"; unknown: {', '.join(map(repr, others))}" if others else ""
-        raise UserError(f"{name}, line 1: column {missing[0]} is missing (needed: {needed}{instead})")
+        raise UserError(f"{name}, line 1: expected the header {known}; found {_short(','.join(header))}")
+    unknown = [column for column in header if column not in fields and column not in ignored]
+    if missing := [field for field in (fields if unknown else needed) if field not in header]:
+        instead = f"; unknown: {', '.join(map(repr, unknown))}" if unknown else ""
+        raise UserError(f"{name}, line 1: column {missing[0]} is missing (needed: {known}{instead})")
     if "" in header:
         raise UserError(f"{name}, line 1: column {header.index('') + 1} has no name; remove it, or name it")
-    if unknown := [column for column in header if column not in fields and column not in ignored]:
-        raise UserError(f"{name}, line 1: unknown column {unknown[0]!r} (known: {needed})")
+    if unknown:
+        raise UserError(f"{name}, line 1: unknown column {unknown[0]!r} (known: {known})")
     if len(set(header)) < len(header):
         raise UserError(f"{name}, line 1: a column appears twice")
 

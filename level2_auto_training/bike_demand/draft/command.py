@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 
 from bike_demand.core.configuration import UniqueKeyLoader
-from bike_demand.core.current import PROBLEM_VARIABLE
+from bike_demand.core.current import BACKUPS, PROBLEM_VARIABLE
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import replace_folder, write_atomically
 from bike_demand.core.problem import parse_duration
@@ -27,7 +27,6 @@ from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
 from bike_demand.draft.guess import Column, ColumnChoices, Draft, guess, months_of
 
-BACKUPS = Path("state") / "before-draft"  # backup of everything that a draft replaced
 # Tests that hold for any problem; the others in tests/problem are about the replaced one.
 GENERIC_TESTS = ("__init__.py", "samples.py", "test_contract.py")
 MIN_HOLDOUT_SHARE = 0.1  # smallest share of rows that are held out

@@ -88,9 +88,9 @@ def release(tracking: Tracking, proposal: Proposal, override: str | None) -> Non
         raise UserError(f"version {live.number if live else 'none'} went live in the meantime; compare again")
     tags = {INSTEAD_TAG: str(compared.number) if compared else "none"}
     if (comparison := proposal.comparison) is not None:
-        tags |= {ROWS_TAG: str(comparison.rows), ERROR_TAG: f"{comparison.candidate:.2f}"}
+        tags |= {ROWS_TAG: str(comparison.rows), ERROR_TAG: f"{comparison.candidate:.6g}"}
         if comparison.champion is not None:
-            tags[CHAMPION_ERROR_TAG] = f"{comparison.champion:.2f}"
+            tags[CHAMPION_ERROR_TAG] = f"{comparison.champion:.6g}"
     if proposal.objections and override is not None:
         tags[OVERRIDE_TAG] = f"{override} (against: {'; '.join(proposal.objections)})"[:5000]
     tracking.set_alias(CHAMPION, number, tags)

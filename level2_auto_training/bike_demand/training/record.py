@@ -102,7 +102,7 @@ def record(
     logged = holdout = log(HOLDOUT, files)
     if passed:
         # No rows are left to evaluate a refit on, so its metrics are those of its holdout model.
-        of_version = {"data": data_digest(), "holdout_error": f"{metrics['holdout_error']:.2f}"}
+        of_version = {"data": data_digest(), "holdout_error": f"{metrics['holdout_error']:.6g}"}
         logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
     return TrainingResult(
         logged.run_id, holdout.run_id, logged.version, metrics["holdout_error"], report[REFIT]["rows"]

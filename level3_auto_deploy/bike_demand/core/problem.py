@@ -241,6 +241,7 @@ class Problem:
     slices: Mapping[str, Callable[[Columns], Array]] = field(default_factory=dict)
     behavior_tests: Sequence[BehaviorTest] = ()
     retired: Sequence[str] = ()  # features computed only for older models that still need them
+    ignored: Sequence[str] = ()  # columns of files that no code reads: those of fields to come, or removed
 
     def __post_init__(self) -> None:
         shared = set(self.inputs.model_fields) & set(self.label.model_fields)

@@ -109,7 +109,7 @@ def record(
     logged = holdout = log(HOLDOUT, files)
     if passed:
         # No rows are left to evaluate a refit on, so its metrics are those of its holdout model.
-        reference = {key: f"{metrics[key]:.4f}" for key in REFERENCE if key in metrics}
+        reference = {key: f"{metrics[key]:.6g}" for key in REFERENCE if key in metrics}
         of_version = {"data": data_digest()} | reference
         logged = log(REFIT, files, holdout_run_id=holdout.run_id, version_tags=of_version)
         tracking.set_alias(settings.environments.train.alias, logged.version or 0)
