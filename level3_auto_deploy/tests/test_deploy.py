@@ -195,6 +195,7 @@ def test_another_version_waits_while_one_is_tested(live: Tracking, handoffs: tup
     assert deployed(3) == ["Version 3 is queued until the test of version 2 ends; nothing was changed."]
 
 
+@pytest.mark.slow
 def test_another_version_waits_while_a_promotion_is_watched(
     live: Tracking, handoffs: tuple[Path, Path]
 ) -> None:
@@ -284,6 +285,7 @@ def interrupted() -> None:
     assert current_deployment(2).state is State.VALIDATING
 
 
+@pytest.mark.slow
 def test_deploy_latest_does_not_retry_decided_version(live: Tracking) -> None:
     deployed(2)
     end_test(State.FAILED_TEST)
@@ -365,6 +367,7 @@ def test_steps_that_are_repeated_start_one_test_and_queue_once(
     assert [current_deployment(each).state for each in (2, 3)] == [State.TESTING, State.QUEUED]
 
 
+@pytest.mark.slow
 def test_unreachable_store_is_not_a_gate_failure(live: Tracking) -> None:
     store = Path("state/mlflow.db")
 

@@ -370,6 +370,7 @@ def test_without_a_service_one_is_started_for_the_test_and_ends_with_it(
 # ---- what it costs
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_longer_is_stopped(
     case: GateContext, handoffs: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -25,7 +25,12 @@ def web(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServerBehavi
 
 
 @pytest.mark.parametrize(
-    "status", [None, HTTPStatus.NOT_FOUND, pytest.param(HTTPStatus.FORBIDDEN, marks=pytest.mark.slow)]
+    "status",
+    [
+        None,
+        pytest.param(HTTPStatus.NOT_FOUND, marks=pytest.mark.slow),
+        pytest.param(HTTPStatus.FORBIDDEN, marks=pytest.mark.slow),
+    ],
 )
 def test_a_web_server_is_ingested_with_and_without_an_index(
     project: Path, run: Run, web: ServerBehavior, status: HTTPStatus | None

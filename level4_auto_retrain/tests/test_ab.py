@@ -189,7 +189,13 @@ def test_the_guard_stops_a_challenger_that_is_far_worse_after_its_first_day(
     assert evidence(2).verdict == "stop"
 
 
-@pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE"])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        pytest.param("MLFLOW_TRACKING_URI", marks=pytest.mark.slow),
+        "BIKE_ENVIRONMENTS__PRODUCTION__DATABASE",
+    ],
+)
 def test_registry_and_database_that_do_not_belong_together_are_left_alone(
     tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
@@ -502,6 +508,7 @@ def test_queued_version_starts_after_watch_against_new_champion(
     assert tested.aliases().get(CHALLENGER) is None
 
 
+@pytest.mark.slow
 def test_queued_version_whose_gates_were_interrupted_is_resumed(
     tested: Tracking, deploy: Deploy, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_all_tests_of_the_next_level_pass_after_a_climb_with_ten_changes(number:
         )
 
 
+@pytest.mark.slow
 def test_from_the_bottom_to_the_top_without_a_change_it_is_what_is_made_there(tmp_path: Path) -> None:
     project = made(0, tmp_path / "project", PACKAGE)
     for branch in BRANCHES:
@@ -529,6 +530,7 @@ def test_a_clone_of_a_squashed_climb_does_not_take_up_the_template_of_the_level_
         climb(project, QUIET)
 
 
+@pytest.mark.slow
 def test_after_an_aborted_climb_there_is_no_newer_template_of_the_same_level(tmp_path: Path) -> None:
     project = made(1, tmp_path / "project", PACKAGE)
     climb(project, QUIET)
