@@ -70,7 +70,7 @@ def run_tests(every: bool, only: Sequence[str], pytest_args: Sequence[str]) -> i
 
         # With most of their tests left to the next level, these are short: one process each, side by side.
         short = [name for name in chosen if carried.get(name)] if not given else []
-        pool = ThreadPoolExecutor(cores())
+        pool = ThreadPoolExecutor(cores() + EXTRA_WORKERS)
         try:
             # In a process of its own, because a command under test may catch Ctrl-C.
             started = {name: pool.submit(run, name, ["-n", "1"], subprocess.PIPE) for name in short}

@@ -175,6 +175,7 @@ def test_an_object_store_without_that_bucket_is_reported_in_one_line(run: Run) -
     assert "s3://pieces/feed" in run("ingest").refusal()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("bucket")
 def test_an_object_store_that_does_not_answer_is_reported_in_one_line(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch

@@ -513,6 +513,7 @@ def test_oversized_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         read_raw_table(series(tmp_path, timedelta(hours=1)))
 
 
+@pytest.mark.slow
 def test_500_columns(tmp_path: Path) -> None:
     columns = ",".join(["at", "x", "label", *(f"c{number}" for number in range(500))])
     assert len(drafted(series(tmp_path, timedelta(hours=1), columns)).inputs) == 501

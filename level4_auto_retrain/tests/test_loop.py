@@ -661,6 +661,7 @@ def test_repeated_response_to_a_missing_model_changes_nothing(database: Database
     assert rollbacks(database) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("database")
 def test_a_version_that_went_live_during_a_restore_is_reported(
     run: Run, monkeypatch: pytest.MonkeyPatch
@@ -776,6 +777,7 @@ def test_retrain_force_overrides_limits(
     assert "give the reason" in run("retrain", "--reason", " ", "--as-of", BEGAN).refusal()
 
 
+@pytest.mark.slow
 def test_result_of_a_version_that_was_trained_before_or_is_deployed_again_is_right(
     database: Database,
     run: Run,
@@ -814,6 +816,7 @@ def test_version_refused_by_a_gate_counts_as_failure(
     assert "was trained but refused" in event_log.alerts(database)[0].body["response"]
 
 
+@pytest.mark.slow
 def test_old_deployment_is_trained_again_until_that_works(
     live_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1039,6 +1042,7 @@ def test_signal_whose_response_a_cycle_completed_is_not_emitted_again(
     assert incident.responses[-1]["response"] == result_text(2, "in its A/B test")
 
 
+@pytest.mark.slow
 def test_training_requested_by_a_person_is_resumed_in_spite_of_bad_data(
     live_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_an_interrupted_promotion_is_not_taken_for_the_rollback(
     assert tracking.aliases() == {"champion": 3}
 
 
+@pytest.mark.slow
 def test_older_versions_that_waited_when_a_later_one_went_live_stay_ended_after_its_rollback(
     tracking: Tracking, run: Run
 ) -> None:
