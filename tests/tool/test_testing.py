@@ -44,6 +44,7 @@ def test_after_ctrl_c_no_level_begins_that_waited(monkeypatch: pytest.MonkeyPatc
         raise OSError
 
     monkeypatch.setattr(testing, "cores", lambda: 1)
+    monkeypatch.setattr(testing, "EXTRA_WORKERS", 0)
     monkeypatch.setattr("subprocess.run", run)
     with pytest.raises(KeyboardInterrupt):
         testing.run_tests(every=False, only=[], pytest_args=[])
