@@ -246,7 +246,8 @@ def test_what_trains_and_delivers_runs_job_by_job_each_in_a_fresh_copy(number: i
             "inputs.version || 'latest'": "latest",
             "inputs.version": "latest",
             "inputs.reason": "by hand",
-            "github.event.client_payload.reason || inputs.reason || 'an event from outside'": "by hand",
+            "inputs.reason || 'no reason given'": "by hand",
+            "github.event.client_payload.reason || inputs.reason || 'no reason given'": "by hand",
         }
         place = tmp_path / f"{at}"
         place.mkdir()
