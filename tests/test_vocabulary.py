@@ -75,6 +75,11 @@ def test_no_name_in_code_is_a_private_metaphor() -> None:
     assert not found, "\n".join(found)
 
 
+def test_no_file_has_an_unresolved_conflict() -> None:
+    marked = ["git", "grep", "--extended-regexp", "--line-number", "-I", "^(<{7}|>{7}) "]
+    assert subprocess.run(marked, cwd=ROOT, capture_output=True, text=True).stdout == ""
+
+
 def test_such_words_are_found() -> None:
     assert any(re.search(pattern, "after a turn of the loop") for pattern in WORDS)
     assert [name for name, _ in names("told = said(1)")] == ["told", "said"]
