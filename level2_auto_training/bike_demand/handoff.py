@@ -30,6 +30,9 @@ ALL_FILES = {*CHECKSUMMED_FILES, CHECKSUM_FILE}
 SYSTEM_FILES = {".DS_Store", "desktop.ini", "Thumbs.db"}  # macOS also adds names that begin with `._`
 
 OUTPUT_NAME = "prediction"  # of the ONNX output: float32 [rows, 1]
+# By how much predictions may differ, relative to the largest one. A sum in float32 is off by about 1e-6 of
+# its summands, which may be far above a prediction near 0.
+SCALE_TOLERANCE = 1e-5
 
 
 class FeatureSpec(BaseModel):

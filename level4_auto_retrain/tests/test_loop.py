@@ -132,6 +132,16 @@ def set_error_signal(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
     return switch
 
 
+@pytest.fixture
+def interrupted_training(database: Database, run: Run, set_error_signal: Callable[[bool], None]) -> None:
+    """A training for the error signal that waits for the registry to respond."""
+    set_error_signal(True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(steps, "run", unreachable)
+        run_cycle(run, BEGAN)
+    assert states(database) == [(BEGUN, None)]
+
+
 def run_cycle(run: Run, day: str) -> str:
     """The output of the monitoring cycle of that day."""
     output = run("agent", "--once", "--as-of", day)
@@ -989,16 +999,10 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
     assert states(database) == [(DONE, 2)]
 
 
+@pytest.mark.usefixtures("interrupted_training")
 def test_training_that_has_not_begun_ends_with_its_signal(
-    database: Database,
-    run: Run,
-    set_error_signal: Callable[[bool], None],
-    monkeypatch: pytest.MonkeyPatch,
+    database: Database, run: Run, set_error_signal: Callable[[bool], None]
 ) -> None:
-    set_error_signal(True)
-    with monkeypatch.context() as patch:
-        patch.setattr(steps, "run", unreachable)
-        run_cycle(run, BEGAN)
     set_error_signal(False)
     assert "was abandoned. Its signal has ended." in run_cycle(run, "2011-03-02")
     assert states(database) == [(DONE, None)]
@@ -1025,16 +1029,8 @@ def test_failing_response_to_an_emitted_signal_is_alerted_and_not_repeated(
 
 
 @pytest.mark.slow
-def test_signal_whose_response_a_cycle_completed_is_not_emitted_again(
-    database: Database,
-    run: Run,
-    set_error_signal: Callable[[bool], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    set_error_signal(True)
-    with monkeypatch.context() as patch:
-        patch.setattr(steps, "run", unreachable)
-        run_cycle(run, BEGAN)
+@pytest.mark.usefixtures("interrupted_training")
+def test_signal_whose_response_a_cycle_completed_is_not_emitted_again(database: Database) -> None:
     emitted: list[Signal] = []
     cycle.run_cycle(load_settings(), datetime(2011, 3, 1), print, CycleRunner(emit_signal=emitted.append))
     assert emitted == []
@@ -1054,13 +1050,8 @@ def test_training_requested_by_a_person_is_resumed_in_spite_of_bad_data(
     assert states(database) == [(DONE, 2)]
 
 
-def test_person_completes_the_interrupted_training_of_a_signal(
-    database: Database, run: Run, set_error_signal: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_error_signal(True)
-    with monkeypatch.context() as patch:
-        patch.setattr(steps, "run", unreachable)
-        run_cycle(run, BEGAN)
+@pytest.mark.usefixtures("interrupted_training")
+def test_person_completes_the_interrupted_training_of_a_signal(database: Database, run: Run) -> None:
     assert run("retrain", "--reason", "prices", "--as-of", BEGAN).status == 0
     (training,) = event_log.trainings(database)
     assert (training.state, training.version, training.detail["manual"]) == (DONE, 2, True)

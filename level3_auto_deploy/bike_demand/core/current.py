@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from bike_demand.core.configuration import PREFIX
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UserError, first_violation
 from bike_demand.core.problem import Floats, Problem
 
 if TYPE_CHECKING:  # the service has no pandas
@@ -35,9 +35,7 @@ def _load_problem() -> Problem:
     except UserError:
         raise
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or error.title
-        raise UserError(f"problem: {where}: {first['msg']}") from None
+        raise UserError(f"problem: {first_violation(error)}") from None
     except Exception as error:  # the problem's own code may raise anything
         message = f"{type(error).__name__}: {error}".splitlines()[0]
         missing = getattr(error, "name", None)  # of a module or an attribute

@@ -15,6 +15,6 @@ class UnreachableError(UserError):
 
 
 def first_violation(error: ValidationError) -> str:
-    """The first violation in one line: where, and what."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    """The first violation in one line: where (without a place, the name of the model), and what."""
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']}"

@@ -19,7 +19,7 @@ from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bike_demand.core.configuration import read_yaml
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UserError, first_violation
 from bike_demand.core.files import write_atomically
 
 HEADER = "X-API-Key"
@@ -168,8 +168,7 @@ def read_keys(file: Path) -> dict[str, StoredKey]:
     try:
         return {str(name): StoredKey.model_validate(key) for name, key in given.items()}
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise UserError(f"{file}: {'.'.join(map(str, first['loc'])) or 'top'}: {first['msg']}") from None
+        raise UserError(f"{file}: {first_violation(error)}") from None
 
 
 def _stamp(file: Path | None) -> tuple[int, int, int] | None:

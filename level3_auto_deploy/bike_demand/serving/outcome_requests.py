@@ -17,9 +17,8 @@ from bike_demand.store.database import Database, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.queries import rows_of
 
-RECENT_SECONDS = (
-    120.0  # age up to which a prediction may be in another worker's queue: two of the longest flushes
-)
+# Age up to which a prediction may be in another worker's queue: two of the longest flushes.
+RECENT_SECONDS = 120.0
 PATIENCE_SECONDS = 5.0  # how long to wait for it
 
 _BY_ROW, _BY_ID = "by row", "by id"

@@ -13,10 +13,17 @@ from bike_demand.core.current import INPUT_COLUMNS, MAX_PREDICTION, MIN_PREDICTI
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
 from bike_demand.data.model_inputs import TENSOR_NAME, to_columns, to_tensors
-from bike_demand.handoff import GOLDEN_FILE, MODEL_FILE, OUTPUT_NAME, Handoff, open_session, read_handoff
+from bike_demand.handoff import (
+    GOLDEN_FILE,
+    MODEL_FILE,
+    OUTPUT_NAME,
+    SCALE_TOLERANCE,
+    Handoff,
+    open_session,
+    read_handoff,
+)
 
 GOLDEN_TOLERANCE = 0.001  # relative; wider than at export, because other CPUs sum in other orders
-SCALE_TOLERANCE = 1e-5  # relative to the largest prediction: sums near 0 may have large summands
 
 Predict = Callable[[Sequence[Inputs]], list[float]]
 

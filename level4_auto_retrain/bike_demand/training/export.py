@@ -18,12 +18,10 @@ from bike_demand.core.current import EVENT_TIME, FIELDS, PROBLEM, TIME, Inputs
 from bike_demand.core.errors import UserError, first_violation
 from bike_demand.data.frames import concat, input_columns, to_records
 from bike_demand.data.model_inputs import FEATURES, NUMERIC_FEATURES, TENSOR_NAME, TEXT_FEATURES, to_tensors
-from bike_demand.handoff import OUTPUT_NAME, Golden, GoldenRow, open_session
+from bike_demand.handoff import OUTPUT_NAME, SCALE_TOLERANCE, Golden, GoldenRow, open_session
 from bike_demand.training.train import predict
 
 RELATIVE_TOLERANCE = 1e-4
-# A sum in float32 is off by about 1e-6 of its summands, which may be far above a prediction near 0.
-SCALE_TOLERANCE = 1e-5  # relative to the largest prediction
 ABSOLUTE_TOLERANCE = 10.0 ** -(PROBLEM.decimals + 1)  # a prediction is rounded to `decimals`
 OPSET = {"": 21, "ai.onnx.ml": 3}
 GOLDEN_ROWS_EACH = 24  # newest rows, and as many evenly spaced ones: up to 48 in total

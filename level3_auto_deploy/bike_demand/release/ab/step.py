@@ -32,11 +32,12 @@ SAMPLE_RATIO_P_VALUE = 0.001  # a smaller p-value of the sample-ratio test is no
 def ingest_feed(
     settings: Settings, as_of: datetime | None, report: Emit, run: StepRunner = call, patience: float = 0.0
 ) -> None:
-    """Ingest if the end of the feed is the reference time: tests and watches must not begin in the past.
+    """Ingest, for the gates of a queued version, and because the end of the feed may be the reference time:
+    tests and watches must not begin in the past. With `as_of`, does nothing.
 
     A failure is only reported, because a decision must not have to wait for the feed.
     """
-    if as_of is not None or settings.clock == "wall":
+    if as_of is not None:
         return
     try:
         with lock_data(patience):
