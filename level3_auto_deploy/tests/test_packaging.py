@@ -83,7 +83,7 @@ def test_models_are_delivered_by_the_commands_of_the_project_where_that_is_switc
     assert {name: commands(job) for name, job in jobs.items()} == {
         "train": ["train"],
         "deploy": ["ingest", "deploy"],
-        "ab-step": ["ingest", "ab step"],
+        "ab-step": ["ab step"],
         "rollback": ["ingest", "rollback"],
         "release": ["ingest", "release"],
         "ab-stop": ["ingest", "ab stop"],
