@@ -309,7 +309,11 @@ def test_keys_must_be_non_null_int_or_str() -> None:
         at: Time
         id: Annotated[int, Key()]
 
-    for inputs, name in ((Measured, "size"), (Absent, "owner"), (Named, "id")):
+    class Timed(BaseModel):
+        at: Time
+        timestamp: Annotated[int, Key()]
+
+    for inputs, name in ((Measured, "size"), (Absent, "owner"), (Named, "id"), (Timed, "timestamp")):
         with pytest.raises(UserError, match=f"inputs: {name} is a key"):
             replace(PROBLEM, inputs=inputs)
     assert replace(PROBLEM, inputs=Keyed).keys == ("owner",)

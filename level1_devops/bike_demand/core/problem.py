@@ -309,7 +309,7 @@ class Problem:
         for name in keys:
             if found[name].nullable or found[name].kind not in ("integer", "category", "text"):
                 raise UserError(f"problem: inputs: {name} is a key; make it an int or a str, not nullable")
-            if name in RESERVED_FIELDS:
+            if name in (*RESERVED_FIELDS, "timestamp"):  # the event time, in responses
                 raise UserError(
                     f"problem: inputs: {name} is a key with the name of a response field; rename it"
                 )
