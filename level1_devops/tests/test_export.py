@@ -15,14 +15,14 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import MaxAbsScaler, OneHotEncoder, StandardScaler
 
 from bike_demand.core.errors import UserError
 from bike_demand.data.model_inputs import NUMERIC_FEATURES, TENSOR_NAME, TEXT_FEATURES
 from bike_demand.handoff import OUTPUT_NAME, open_session
 from bike_demand.training import export
 from bike_demand.training.export import check_parity, convert, to_onnx
-from bike_demand.training.train import one_thread, predict
+from bike_demand.training.train import one_thread, predict, with_float32
 
 Matrix = npt.NDArray[np.float32]
 
@@ -70,6 +70,15 @@ MODELS: dict[str, Any] = {
     "gradient boosting, Poisson loss": encoded(HistGradientBoostingRegressor(loss="poisson", max_iter=20)),
     "gradient boosting, gamma loss": encoded(HistGradientBoostingRegressor(loss="gamma", max_iter=20)),
     "imputed, scaled, linear": encoded(SimpleImputer(), StandardScaler(), Ridge()),
+    "scaled, then trees": encoded(StandardScaler(), HistGradientBoostingRegressor(max_iter=20)),
+    "scaled to the largest, then trees": encoded(MaxAbsScaler(), HistGradientBoostingRegressor(max_iter=20)),
+    "Poisson loss in a pipeline of its own": encoded(
+        make_pipeline(SimpleImputer(), HistGradientBoostingRegressor(loss="poisson", max_iter=20))
+    ),
+    "columns chosen among chosen ones": make_pipeline(
+        make_column_transformer((encoded(SimpleImputer())[:1], [*TEXT_FEATURES, *NUMERIC_FEATURES[3:]])),
+        HistGradientBoostingRegressor(max_iter=20),
+    ),
     "columns chosen in a pipeline of their own": make_pipeline(encoded(SimpleImputer()), Ridge()),
     "words counted": make_pipeline(
         make_column_transformer((CountVectorizer(lowercase=False), "material")), Ridge()
@@ -80,7 +89,7 @@ MODELS: dict[str, Any] = {
 @pytest.mark.parametrize("name", list(MODELS))
 def test_regressions_predict_the_same_as_scikit_learn(name: str) -> None:
     X = with_nulls(matrix())
-    pipeline = MODELS[name].fit(table(X), amounts(matrix()) + 1)
+    pipeline = with_float32(MODELS[name]).fit(table(X), amounts(matrix()) + 1)
     model = to_onnx(pipeline)
     assert check_parity(model, pipeline, table(X)) < 0.01
     assert to_onnx(pipeline) == model
@@ -98,9 +107,8 @@ def test_a_classification_predicts_the_probability_of_the_second_class() -> None
 
 def test_values_between_those_of_the_training_take_the_same_branch() -> None:
     X = matrix()
-    between = np.round(X + np.float32(0.1), 1).astype(
-        np.float32
-    )  # where a threshold is the middle of two values
+    # A threshold is the middle of two values.
+    between = np.round(X + np.float32(0.1), 1).astype(np.float32)
     pipeline = encoded(HistGradientBoostingRegressor(max_iter=50)).fit(table(X), amounts(X))
     assert check_parity(to_onnx(pipeline), pipeline, table(between)) < 0.01
 
@@ -116,9 +124,7 @@ def test_a_prediction_near_zero_may_differ_as_much_as_its_large_summands_do() ->
         check_parity(model, pipeline, table(X))
 
 
-def test_workaround_for_skl2onnx_thresholds_is_still_needed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_workaround_for_skl2onnx_thresholds_is_still_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once this fails, `_with_float32_thresholds` can go."""
     monkeypatch.setattr("bike_demand.training.export._with_float32_thresholds", lambda given: given)
     X = matrix()

@@ -87,7 +87,7 @@ def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> 
     Without a half-life, all rows weigh the same. Raises UserError if the model cannot be fitted.
     """
     built = PROBLEM.build_model(params)
-    pipeline = built if isinstance(built, Pipeline) else Pipeline([("model", built)])
+    pipeline = with_float32(built if isinstance(built, Pipeline) else Pipeline([("model", built)]))
     fit_params = {}
     if half_life_days is not None:
         step = pipeline.steps[-1][0]
@@ -100,6 +100,14 @@ def fit(rows: pd.DataFrame, params: BaseModel, half_life_days: float | None) -> 
         if "sample_weight" in reason:
             reason += "; set training.half_life_days in params.yaml to null"
         raise UserError(f"problem: build_model: the model cannot be fitted: {reason}") from None
+
+
+def with_float32(pipeline: Pipeline) -> Pipeline:
+    """Let encoders return float32: the float64 of one would make all columns float64, unlike in the export,
+    and values equal to a tree's threshold would take the other branch there.
+    """
+    dtypes = {name: each for name, each in pipeline.get_params().items() if name.endswith("dtype")}
+    return pipeline.set_params(**{name: np.float32 for name, each in dtypes.items() if each is np.float64})
 
 
 def predict(pipeline: Pipeline, X: pd.DataFrame) -> Floats:

@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,6 +15,7 @@ from skl2onnx.common.data_types import FloatTensorType, StringTensorType
 from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import MaxAbsScaler, StandardScaler
 
 from bike_demand.core.current import EVENT_TIME, FIELDS, PROBLEM, TIME, Inputs
 from bike_demand.core.errors import UserError, first_violation
@@ -24,6 +27,9 @@ from bike_demand.training.train import predict
 RELATIVE_TOLERANCE = 1e-4
 ABSOLUTE_TOLERANCE = 10.0 ** -(PROBLEM.decimals + 1)  # a prediction is rounded to `decimals`
 OPSET = {"": 21, "ai.onnx.ml": 3}
+# By default skl2onnx multiplies by the reciprocal. The last digit then differs, so that a value equal to a
+# tree's threshold takes the other branch.
+_EXACT_SCALING = {StandardScaler: {"div": "div"}, MaxAbsScaler: {"div": "div_cast"}}
 GOLDEN_ROWS_EACH = 24  # newest rows, and as many evenly spaced ones: up to 48 in total
 
 
@@ -43,32 +49,44 @@ def to_onnx(pipeline: Pipeline) -> bytes:
 
 def convert(pipeline: Pipeline) -> onnx.ModelProto:
     """Convert the pipeline with skl2onnx, keeping skl2onnx's own outputs."""
-    if getattr(pipeline.steps[-1][1], "is_categorical_", None) is not None:  # skl2onnx ignores it
+    if getattr(_final_estimator(pipeline), "is_categorical_", None) is not None:  # skl2onnx ignores it
         raise ValueError("categorical_features are not converted; use an encoder, like OneHotEncoder")
     numbers = [(TENSOR_NAME, FloatTensorType([None, len(NUMERIC_FEATURES)]))] if NUMERIC_FEATURES else []
     texts = [name for name in FEATURES if name in TEXT_FEATURES]
+    converted = _with_float32_thresholds(pipeline)
+    _select_by_position(converted, FEATURES)
+    no_zipmap = {id(_final_estimator(converted)): {"zipmap": False}} if is_classifier(pipeline) else {}
     model: onnx.ModelProto = convert_sklearn(
-        _select_by_position(_with_float32_thresholds(pipeline)),
+        converted,
         name=PROBLEM.name,
         initial_types=[*numbers, *((name, StringTensorType([None, 1])) for name in texts)],
         target_opset=OPSET,
-        options={"zipmap": False} if is_classifier(pipeline) else None,
+        options=_EXACT_SCALING | no_zipmap,
     )
     return model
 
 
-def _select_by_position(pipeline: Pipeline) -> Pipeline:
-    """Select columns by position, in place: skl2onnx sees a matrix without names. Pass a copy."""
-    positions = {name: position for position, name in enumerate(FEATURES)}
-    for step in pipeline.named_steps.values():
-        if isinstance(step, Pipeline):
-            _select_by_position(step)
-        elif isinstance(step, ColumnTransformer):
-            step.transformers_ = [
-                (name, part, [positions.get(each, each) for each in np.atleast_1d(columns).tolist()])
-                for name, part, columns in step.transformers_
-            ]
-    return pipeline
+def _final_estimator(pipeline: Pipeline) -> Any:
+    last = pipeline.steps[-1][1]
+    return _final_estimator(last) if isinstance(last, Pipeline) else last
+
+
+def _select_by_position(part: Any, columns: Sequence[str]) -> None:
+    """Let a part that gets these columns select them by position, in place: skl2onnx sees a matrix without
+    names. Pass a copy.
+    """
+    if isinstance(part, Pipeline):
+        for step in part.named_steps.values():
+            _select_by_position(step, columns)
+    elif isinstance(part, ColumnTransformer):
+        positions = {name: position for position, name in enumerate(columns)}
+        selected = [np.atleast_1d(each).tolist() for _, _, each in part.transformers_]
+        for (_, inner, _), names in zip(part.transformers_, selected, strict=True):
+            _select_by_position(inner, names)
+        part.transformers_ = [
+            (name, inner, [positions.get(each, each) for each in names])
+            for (name, inner, _), names in zip(part.transformers_, selected, strict=True)
+        ]
 
 
 def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
@@ -79,7 +97,7 @@ def _with_float32_thresholds(pipeline: Pipeline) -> Pipeline:
     `_predictors` has no public equivalent: https://github.com/scikit-learn/scikit-learn/issues/29731
     """
     rounded = copy.deepcopy(pipeline)
-    for trees in getattr(rounded.steps[-1][1], "_predictors", ()):
+    for trees in getattr(_final_estimator(rounded), "_predictors", ()):
         for tree in trees:
             thresholds = tree.nodes["num_threshold"]
             nearest = thresholds.astype(np.float32)
@@ -97,7 +115,7 @@ def single_output(model: onnx.ModelProto, pipeline: Pipeline) -> onnx.ModelProto
     if is_classifier(pipeline):
         graph.initializer.append(helper.make_tensor("second_class", onnx.TensorProto.INT64, [1], [1]))
         output = helper.make_node("Gather", [graph.output[1].name, "second_class"], [OUTPUT_NAME], axis=1)
-    elif getattr(pipeline.steps[-1][1], "loss", None) in ("poisson", "gamma"):  # skl2onnx omits exp
+    elif getattr(_final_estimator(pipeline), "loss", None) in ("poisson", "gamma"):  # skl2onnx omits exp
         output = helper.make_node("Exp", [graph.output[0].name], [OUTPUT_NAME], name="inverse_link")
     else:
         output = helper.make_node("Identity", [graph.output[0].name], [OUTPUT_NAME])
