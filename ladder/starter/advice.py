@@ -58,7 +58,7 @@ def show_lacks(project: Project, target: Level, console: Console, *, check: bool
 
 def _checked(project: Project) -> str:
     """The result of `problem check`, run by the project's own Python if any; "" without its packages."""
-    feed = yaml.safe_load((project.folder / "params.yaml").read_text(encoding="utf-8")).get("feed")
+    feed = yaml.safe_load((project.folder / "params.yaml").read_text(encoding="utf-8")).get("feed") or "feed/"
     if "://" not in feed and not (project.folder / feed).is_dir():  # feeds are not committed
         return f"`problem check` was not run: there is no {feed}."
     own = (path for path in project.folder.glob(".venv/[bS]*/python*") if path.exists())

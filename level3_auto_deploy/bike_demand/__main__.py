@@ -343,7 +343,9 @@ def key(
     operations: Annotated[
         bool, typer.Option("--operations", help="For /metrics and /model, not for predictions and outcomes.")
     ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="In place of the owner's earlier key.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="In place of the owner's earlier key, with its role.")
+    ] = False,
     revoke: Annotated[bool, typer.Option("--revoke", help="Delete the owner's key instead.")] = False,
 ) -> None:
     """Create an API key of the service and print it once; only its SHA-256 is stored."""
@@ -351,7 +353,7 @@ def key(
 
     file = Path(settings.load_settings().serving.keys)
     if not revoke:
-        typer.echo(make_key(file, name, "operations" if operations else "client", replace=replace))
+        typer.echo(make_key(file, name, "operations" if operations else None, replace=replace))
         return
     if operations or replace:
         raise UserError("--revoke: give it without --operations and --replace")

@@ -245,7 +245,10 @@ def test_get_predict_returns_405(client: Client) -> None:
 def test_status_routes(client: Client, model: OnnxModel) -> None:
     assert client.get("/live").json() == {"status": "live"}
     assert client.get("/ready").json() == {"status": "ready"}
-    assert [client.head(path).status_code for path in ("/live", "/ready", "/")] == [200, 200, 307]
+    assert {client.head(path).status_code for path in ("/live", "/ready", "/docs", "/model", "/metrics")} == {
+        200
+    }
+    assert client.head("/").headers["location"] == "/docs"
     manifest = client.get("/model").json()
     assert (manifest["version"], manifest["digest"]) == ("17", model.digest)
     assert manifest["inputs"][0]["name"] == "position"

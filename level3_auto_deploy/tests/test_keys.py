@@ -14,7 +14,7 @@ from httpx import Client
 from bike_demand.core.current import OUTCOME_EXAMPLE
 from bike_demand.core.settings import load_settings
 from bike_demand.serving.app import create_app
-from bike_demand.serving.keys import HEADER, OPEN, ApiKeys, make_key, read_keys
+from bike_demand.serving.keys import HEADER, OPEN, ApiKeys, make_key, read_keys, revoke_key
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.worker import ServiceWorker
@@ -24,6 +24,7 @@ from tests.toy import EXAMPLE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OUTCOME = [OUTCOME_EXAMPLE]
+READ_ONLY = ("/metrics", "/model")
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +64,7 @@ def statuses(client: Client, key: str | bytes | None) -> dict[str, int]:
     return {
         "/predict": client.post("/predict", json=EXAMPLE, headers=headers).status_code,
         "/outcomes": client.post("/outcomes", json=OUTCOME, headers=headers).status_code,
-        **{path: client.get(path, headers=headers).status_code for path in ("/metrics", "/model")},
+        **{path: client.get(path, headers=headers).status_code for path in READ_ONLY},
     }
 
 
@@ -74,6 +75,8 @@ def test_a_clients_key_is_for_predictions_and_outcomes_only(client: Client, keys
 
 def test_a_key_for_operations_is_for_looking_inside_only(client: Client, keys: tuple[str, str]) -> None:
     assert statuses(client, keys[1]) == {"/predict": 403, "/outcomes": 403, "/metrics": 200, "/model": 200}
+    for key, status in ((keys[1], 200), (keys[0], 403), ("", 401)):
+        assert {client.head(path, headers={HEADER: key}).status_code for path in READ_ONLY} == {status}
 
 
 @pytest.mark.parametrize("key", [None, "", "wrong", "x" * 43, "\xe9".encode()])
@@ -166,6 +169,8 @@ def test_the_command_prints_a_key_once_and_keeps_its_digest(project: Path, run: 
     assert ApiKeys(project / "state" / "keys.yaml").holder(key) == ("planning", "client")
     other = run("key", "duty", "--operations").out.strip()
     assert ApiKeys(project / "state" / "keys.yaml").holder(other) == ("duty", "operations")
+    newer = run("key", "duty", "--replace").out.strip()  # with the role of the old one
+    assert ApiKeys(project / "state" / "keys.yaml").holder(newer) == ("duty", "operations")
 
 
 def test_the_environment_says_where_the_keys_lie(
@@ -185,6 +190,7 @@ def test_a_key_is_replaced_and_revoked(project: Path, run: Run) -> None:
     assert "no key of nobody; keys there: planning" in run("key", "nobody", "--revoke").refusal()
     assert run("key", "planning", "--revoke").status == 0
     assert read_keys(file) == {}
+    assert ApiKeys(file).holder(None) is None
 
 
 def test_keys_made_at_the_same_time_are_all_kept(file: Path) -> None:
@@ -206,17 +212,19 @@ def test_public_service_needs_keys(released: Path, run: Run) -> None:
     assert "no API keys" in run("serve", "--host", "0.0.0.0", "--port", 0).refusal()
 
 
-@pytest.mark.parametrize("has_keys", [True, False])
+@pytest.mark.parametrize("last_key", ["in force", "revoked", "never made"])
 def test_a_worker_that_restarts_without_the_key_file_does_not_open_access(
     released: Path,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-    has_keys: bool,
+    last_key: str,
 ) -> None:
     file = released / "state" / "keys.yaml"
-    if has_keys:
+    if last_key != "never made":
         make_key(file, "planning", "client")
+    if last_key == "revoked":
+        revoke_key(file, "planning")
     admitted: list[object] = []
 
     def start_worker(*_: object) -> None:
@@ -225,8 +233,8 @@ def test_a_worker_that_restarts_without_the_key_file_does_not_open_access(
 
     monkeypatch.setattr("bike_demand.serving.server.run", start_worker)
     assert run("serve", "--port", 0).status == 0
-    assert admitted == [None if has_keys else (OPEN, None)]
-    assert [each.getMessage() for each in caplog.records].count("keys_error") == has_keys
+    assert admitted == [(OPEN, None) if last_key == "never made" else None]
+    assert [each.getMessage() for each in caplog.records].count("keys_error") == (last_key != "never made")
 
 
 def test_a_file_that_holds_no_keys_is_reported_before_it_serves(released: Path, run: Run) -> None:

@@ -50,12 +50,14 @@ def test_each_request_is_a_line_with_the_ids_of_its_predictions(handoff: Path) -
             many = client.post("/predict", json=[EXAMPLE, EXAMPLE]).json()
             client.post("/predict", json={})
             client.get("/nowhere")
+            client.head("/live")
     logged = lines(stream)
     assert [(each["route"], each["status"], each["ids"]) for each in logged] == [
         ("/predict", 200, [one["id"]]),
         ("/predict", 200, [each["id"] for each in many]),
         ("/predict", 422, []),
         ("other", 404, []),
+        ("/live", 200, []),
     ]
     assert {(each["event"], each["level"]) for each in logged} == {("request", "INFO")}
     assert all(each["ms"] > 0 for each in logged)

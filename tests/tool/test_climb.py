@@ -373,6 +373,9 @@ def test_a_climb_that_is_interrupted_after_the_merge_says_what_is_left(
 def test_without_a_feed_the_problem_is_not_blamed(ladder: Ladder, tmp_path: Path) -> None:
     project = made(1, tmp_path / "project", PACKAGE)
     shutil.rmtree(project / "feed", ignore_errors=True)
+    params = project / "params.yaml"  # the default of `feed` is this folder
+    params.write_text(params.read_text(encoding="utf-8").replace("feed: feed/\n", ""), encoding="utf-8")
+    commit(project)
     output = ladder("climb", project).stdout
     assert "was not run: there is no feed" in output
     assert "does not fit" not in output

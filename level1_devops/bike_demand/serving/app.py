@@ -60,7 +60,6 @@ def create_app(model: OnnxModel | None, lifespan: Lifespan | None = None) -> Fas
         responses={503: {"model": ErrorDetail}},
         dependencies=[Depends(not_draining)],
     )
-    @app.head("/ready", include_in_schema=False, dependencies=[Depends(not_draining)])
     async def ready() -> Status:
         live_model()
         return Status(status="ready")

@@ -7,17 +7,19 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exception_handlers import http_exception_handler
+from fastapi.middleware import Middleware
 from fastapi.responses import RedirectResponse
 from fastapi_offline import FastAPIOffline
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.supervisors import Multiprocess
 
 from bike_demand.core.current import PROBLEM
@@ -42,8 +44,8 @@ class ErrorDetail(BaseModel):
     detail: str
 
 
-def new_app(lifespan: Lifespan | None = None) -> FastAPI:
-    """An application with `/live` and offline `/docs`.
+def new_app(lifespan: Lifespan | None = None, *middleware: Middleware) -> FastAPI:
+    """An application with `/live` and offline `/docs`. Every GET route also answers HEAD.
 
     Redirects are relative: behind a proxy, the host name would be an internal one.
     """
@@ -52,18 +54,18 @@ def new_app(lifespan: Lifespan | None = None) -> FastAPI:
         description=PROBLEM.description,
         redoc_url=None,
         lifespan=lifespan,
+        middleware=[Middleware(_head_as_get), *middleware],
         redirect_slashes=False,  # Starlette would redirect to the address under which the proxy reaches it
     )
     app.state.draining = False
     app.add_exception_handler(404, _not_found)
     app.add_exception_handler(ClientDisconnect, _client_gone)
 
-    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    @app.get("/", include_in_schema=False)
     async def root(request: Request) -> RedirectResponse:
         return RedirectResponse(f"{request.scope['root_path']}/docs")
 
     @app.get("/live", summary="Is the process alive?")
-    @app.head("/live", include_in_schema=False)  # as some monitors and proxies ask
     async def live() -> Status:
         return Status(status="live")
 
@@ -159,6 +161,17 @@ def _report_dead_workers() -> None:
     parent = logging.getLogger("uvicorn.error")
     parent.setLevel(logging.INFO)
     parent.addHandler(handler)
+
+
+def _head_as_get(app: ASGIApp) -> ASGIApp:
+    """Middleware for monitors and proxies that send HEAD: routes see GET, and the server omits the body."""
+
+    def call(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope.get("method") == "HEAD":
+            scope = {**scope, "method": "GET"}
+        return app(scope, receive, send)
+
+    return call
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

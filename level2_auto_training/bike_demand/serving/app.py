@@ -86,7 +86,6 @@ def create_app(holder: ModelHolder, lifespan: Lifespan | None = None) -> FastAPI
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
-    @app.head("/ready", include_in_schema=False, dependencies=[Depends(not_draining)])
     async def ready() -> Readiness:
         live_model()
         return Readiness(status="ready", warning=holder.error)

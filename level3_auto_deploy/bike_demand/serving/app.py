@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
+from fastapi.middleware import Middleware
 from pydantic import BaseModel
 from pydantic_core import to_json
 
@@ -84,8 +85,7 @@ def create_app(
     keys, recorder = keys or ApiKeys(), recorder or Recorder()
     batcher = Batcher(recorder.metrics.failed)
     outcome_threads = ThreadPoolExecutor(OUTCOME_THREADS, "outcomes")
-    app = new_app(lifespan)
-    app.add_middleware(Telemetry, recorder=recorder)
+    app = new_app(lifespan, Middleware(Telemetry, recorder=recorder))
     for_clients = RequireKey(keys, "client")
     operator = Security(RequireKey(keys, "operations"))
 
@@ -155,7 +155,6 @@ def create_app(
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
-    @app.head("/ready", include_in_schema=False, dependencies=[Depends(not_draining)])
     async def ready() -> Readiness:
         live_models()
         return Readiness(status="ready", warning=holder.error or recorder.error)

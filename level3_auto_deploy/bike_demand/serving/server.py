@@ -24,8 +24,9 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
     """
     settings = load_settings()
     Tracking(settings)  # reports a wrong setting once, not once per worker
-    keys = read_keys(Path(settings.serving.keys))
-    variables = {ENVIRONMENT: environment, OPEN_ACCESS: "" if keys else "allowed"}
+    file = Path(settings.serving.keys)
+    keys = read_keys(file)
+    variables = {ENVIRONMENT: environment, OPEN_ACCESS: "" if file.exists() else "allowed"}
     scratch = TemporaryDirectory(prefix="bike-demand-metrics-", ignore_cleanup_errors=True)
     with contextlib.closing(bind(host, port)) as listener, scratch as folder:
         if not keys and not _only_this_machine(listener):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response, Security
+from fastapi.middleware import Middleware
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
@@ -19,7 +20,6 @@ from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
 from bike_demand.handoff import FeatureSpec, OutputSpec
 from bike_demand.serving import docs
-from bike_demand.serving.browser_key import RequireBrowserKey
 from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role
@@ -110,8 +110,7 @@ def create_app(
     keys, recorder, fallback = keys or ApiKeys(), recorder or Recorder(), fallback or Fallback()
     batcher = Batcher(recorder.metrics.failed)
     outcome_threads = ThreadPoolExecutor(OUTCOME_THREADS, "outcomes")
-    app = new_app(lifespan)
-    app.add_middleware(Telemetry, recorder=recorder)
+    app = new_app(lifespan, Middleware(Telemetry, recorder=recorder))
     for_clients = RequireKey(keys, "client")
     operator = Security(RequireKey(keys, "operations"))
 
@@ -184,7 +183,6 @@ def create_app(
         response_model_exclude_none=True,
         dependencies=[Depends(not_draining)],
     )
-    @app.head("/ready", include_in_schema=False, dependencies=[Depends(not_draining)])
     async def ready() -> Readiness:
         live_models()
         return Readiness(status="ready", warning=holder.error or recorder.error)
@@ -230,7 +228,7 @@ def create_app(
         return Response(await asyncio.to_thread(recorder.metrics.text), media_type=CONTENT_TYPE)
 
     if status is not None:
-        viewer = Security(RequireBrowserKey(keys, "operations"))
+        viewer = Security(RequireKey(keys, "operations", browser=True))
 
         app.mount("/static", _RevalidatedFiles(directory=STATIC))
 
@@ -246,7 +244,7 @@ def create_app(
             headers = {"Cache-Control": "no-store"}
             return Response(content, media_type="application/json", headers=headers)
 
-        @app.api_route("/dashboard", methods=["GET", "HEAD"], include_in_schema=False, dependencies=[viewer])
+        @app.get("/dashboard", include_in_schema=False, dependencies=[viewer])
         async def dashboard() -> FileResponse:
             return FileResponse(STATIC / "dashboard.html", headers=PAGE_HEADERS)
 

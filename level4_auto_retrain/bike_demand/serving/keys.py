@@ -23,6 +23,7 @@ from bike_demand.core.errors import UserError, first_violation
 from bike_demand.core.files import write_atomically
 
 HEADER = "X-API-Key"
+BASIC = 'Basic realm="any name, and an operations key as password", charset="UTF-8"'
 OPEN = "anyone"  # the client's name without keys
 CLIENT = "bike_demand.client"  # key of a client's name in the scope of its request
 CHECK_SECONDS = 1.0  # how soon a changed key file takes effect
@@ -43,12 +44,12 @@ class StoredKey(BaseModel):
 class ApiKeys:
     """The keys in a file, which is read again soon after it changes.
 
-    Access is open until the file first has a key, unless it `may_be_open` not at all.
+    Access is open until the file first exists, unless it `may_be_open` not at all.
     """
 
     def __init__(self, file: Path | None = None, *, may_be_open: bool = True) -> None:
         self._file = file
-        self.is_open = may_be_open  # whether anyone may send requests, because there has never been a key
+        self.is_open = may_be_open  # whether anyone may send requests, because there has never been a file
         self._keys: dict[str, StoredKey] = {}
         self._seen: tuple[int, int, int] | None = (0, 0, 0)  # differs from that of a missing file
         self._check_at = 0.0
@@ -76,13 +77,13 @@ class ApiKeys:
         if self._file is None or stamp == self._seen:
             return
         self._seen = stamp
+        self.is_open = self.is_open and stamp is None
         try:
             if stamp is None and not self.is_open:
                 raise UserError(f"{self._file}: missing")
             self._keys = read_keys(self._file)
-            self.is_open = self.is_open and not self._keys
         except UserError as error:
-            effect = "previous keys stay in force" if self._keys or self.is_open else "all are refused"
+            effect = "previous keys stay in force" if self._keys else "all are refused"
             log.error("keys_error", extra={"detail": f"{error}; {effect}"})
 
 
@@ -92,15 +93,14 @@ class RequireKey(APIKeyHeader):
     For operations, which only read, the key may also be the password of HTTP Basic, with any user name. A
     browser sends that with every page's requests, so it must not be enough to store anything.
 
-    Raises HTTPException 401 without a known key, 403 for a key with another role.
+    Raises HTTPException 401 without a known key, 403 for a key with another role. For pages (`browser`) both
+    are 401, at which a browser asks for the key, or for another one.
     """
 
-    challenge = HEADER  # value of WWW-Authenticate
-    wrong_role = 403  # status for a key with another role
-
-    def __init__(self, keys: ApiKeys, role: KeyRole) -> None:
+    def __init__(self, keys: ApiKeys, role: KeyRole, *, browser: bool = False) -> None:
         super().__init__(name=HEADER, scheme_name="ApiKey", auto_error=False)
         self._keys, self._role = keys, role
+        self._challenge, self._wrong_role = (BASIC, 401) if browser else (HEADER, 403)
 
     def given(self, request: Request) -> str | None:
         """The API key of the request."""
@@ -116,25 +116,29 @@ class RequireKey(APIKeyHeader):
     async def __call__(self, request: Request) -> str:
         """The name of the client, which is also noted in the request's scope."""
         holder = self._keys.holder(self.given(request))
-        headers = {"WWW-Authenticate": self.challenge}
+        headers = {"WWW-Authenticate": self._challenge}
         if holder is None:
             raise HTTPException(401, f"give an API key in the header {HEADER}", headers)
         name, role = holder
         request.scope[CLIENT] = name
         if role not in (None, self._role):
             message = f"the key of {name} has the role {role}; this needs {self._role}"
-            raise HTTPException(self.wrong_role, message, headers)
+            raise HTTPException(self._wrong_role, message, headers)
         return name
 
 
-def make_key(file: Path, name: str, role: KeyRole, *, replace: bool = False) -> str:
-    """Create a key, add its digest to the file, and return the key itself. Raises UserError."""
+def make_key(file: Path, name: str, role: KeyRole | None = None, *, replace: bool = False) -> str:
+    """Create a key, add its digest to the file, and return the key itself. Raises UserError.
+
+    Without a role it is that of the key that this one replaces, else client.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", name):
         raise UserError(f"name {name!r}: give up to 64 letters, digits, `_`, `.` or `-`")
     key = secrets.token_urlsafe(32)
     with _keys_to_change(file) as keys:
         if name in keys and not replace:
             raise UserError(f"{file}: {name} has a key already; give --replace, or another name")
+        role = role or (keys[name].role if name in keys else "client")
         keys[name] = StoredKey(sha256=hashlib.sha256(key.encode()).hexdigest(), role=role)
     return key
 
