@@ -211,6 +211,9 @@ def new(
     label_delay: Annotated[
         str | None, typer.Option(metavar="30d", help="How long after the event time the label is known.")
     ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Of times with UTC offsets, like Europe/Berlin.")
+    ] = None,
 ) -> None:
     """Make a level a project of your own.
 
@@ -220,7 +223,7 @@ def new(
     from ladder.starter.new import new as make
 
     options = {"--label": label, "--time": time, "--time-of-day": time_of_day, "--key": key}
-    options["--label-delay"] = label_delay
+    options |= {"--label-delay": label_delay, "--timezone": timezone}
     given = [part for name, value in options.items() if value is not None for part in (name, value)]
     if (data is None) != (label is None) or (given and data is None):
         raise UserError(

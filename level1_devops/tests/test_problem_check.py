@@ -1,5 +1,6 @@
 """`problem check`: the definition of a problem, on a person's own feed."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,10 @@ def test_a_problem_with_many_keys_or_rare_targets_can_pass() -> None:
         problem_check.check(rare, settings.training)
     rare.loc[[10, 500, 900], "amount"] = 5
     assert "targets from 0 to 5" in dict(problem_check.check(rare, settings.training))["label"]
+    rare.loc[::20, "amount"] = 5  # many enough in a sample, in which their share stays what it is
+    found = dict(problem_check.check(rare, settings.training))
+    past, unseen = map(int, re.findall(r"on (\d+) rows.* on the next (\d+);", found["model"])[0])
+    assert past + unseen == problem_check.MAX_ROWS
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

@@ -163,6 +163,9 @@ def problem_draft(
     label_delay: Annotated[
         str | None, typer.Option(metavar="30D", help="Longest time from the event until its label is known.")
     ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Of times with UTC offsets, like Europe/Berlin.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the model (default: that of the last draft, or of FILE).")
     ] = None,
@@ -172,7 +175,7 @@ def problem_draft(
 
     from bike_demand.draft import command, guess
 
-    columns = guess.ColumnChoices(label, time, time_of_day, key, label_delay)
+    columns = guess.ColumnChoices(label, time, time_of_day, key, label_delay, timezone)
     command.draft(file, columns, config.feed, settings.PARAMS, typer.echo, name=name, has_monitoring=True)
 
 

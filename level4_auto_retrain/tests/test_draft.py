@@ -22,7 +22,7 @@ from bike_demand.core.errors import UserError
 from bike_demand.draft import cells
 from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
-from bike_demand.draft.command import draft, settings_of
+from bike_demand.draft.command import _write_feed, draft, settings_of
 from bike_demand.draft.guess import ColumnChoices, Draft, guess, to_identifiers
 from tests.conftest import ROOT
 
@@ -142,10 +142,11 @@ def test_columns_that_are_known_only_with_the_label_are_named_and_left_out(tmp_p
 @pytest.mark.parametrize(
     ("name", "values", "is_input"),
     [
-        ("id", [9000 + 7 * row for row in range(60)], False),
         ("id", [9000 - row for row in range(60)], False),
         ("", [row % 30 for row in range(60)], False),
         (f"__index_level_{0}__", [row % 30 for row in range(60)], False),
+        ("id", [9000 + row + row // 2 for row in range(60)], False),
+        ("meter", [9000 + 7 * row for row in range(60)], True),
         ("x", [row * 7 % 60 for row in range(60)], True),
         ("x", [row // 2 for row in range(60)], True),
     ],
@@ -154,6 +155,16 @@ def test_numbers_of_rows_are_no_inputs(tmp_path: Path, name: str, values: list[i
     days = [f"{datetime(2023, 1, 1) + timedelta(days=row):%Y-%m-%d}" for row in range(60)]
     rows = [(str(value), day, str(int(day[-1]) + 3)) for value, day in zip(values, days, strict=True)]
     assert bool(drafted(write(tmp_path / "t.csv", [(name, "at", "label"), *rows])).inputs) == is_input
+
+
+def test_one_number_written_in_two_ways_is_constant(tmp_path: Path) -> None:
+    rows = [
+        (f"2023-01-{day:02}", str(day % 9), ("0", "0.00", "-0")[day % 3], str(day % 5))
+        for day in range(1, 29)
+    ]
+    found = drafted(write(tmp_path / "t.csv", [("at", "x", "refund", "label"), *rows]))
+    assert [each.name for each in found.inputs] == ["x"]
+    assert "left out: 'refund', it is the same in all rows" in found.notes
 
 
 @pytest.mark.parametrize(
@@ -256,6 +267,9 @@ def test_short_tables_leave_rows_before_the_holdout(tmp_path: Path, hours: int, 
         (",", ["1,234", "5,678"], 1234, 5678),
         (",", ["1,234", "567.5"], 567.5, 1234),
         (",", ["1'234.50", "12 345"], 1234.5, 12345),
+        (";", ["1\u202f234,5", "-2\xa0345 678", "12"], -2_345_678, 1234.5),
+        ("", ["5,014", "642"], 642, 5014),
+        ("", ["1.5", "5.014"], 1.5, 5.014),
         (",", ["0.125", "1.125"], 0.125, 1.125),
         (";", ["1.125", "12"], 1.125, 12),
         (";", ["1,125", "3,5", "642"], 1.125, 642),
@@ -265,8 +279,20 @@ def test_thousands_are_told_from_decimals(
     tmp_path: Path, separator: str, texts: list[str], smallest: float, largest: float
 ) -> None:
     rows = [(f"2023-01-{day:02}", texts[day % len(texts)], str(day % 5)) for day in range(1, 29)]
-    found = drafted(write(tmp_path / "t.csv", [("at", "x", "label"), *rows], separator)).rows["x"]
-    assert (found.min(), found.max()) == (smallest, largest)
+    file = write(tmp_path / "t.csv", [("at", "x", "label"), *rows], separator or ",", "utf-8")
+    if not separator:
+        pd.read_csv(file).to_parquet(file)
+    found = drafted(file)
+    assert (found.rows["x"].min(), found.rows["x"].max()) == (smallest, largest)
+    is_named = any("'x': " in note and " is read as " in note for note in found.notes)
+    assert is_named == (abs(found.rows["x"]).max() > 1000 or texts == ["1.125", "12"])
+
+
+def test_numbers_with_a_leading_0_are_texts(tmp_path: Path) -> None:
+    """Like those of telephones."""
+    rows = [(f"2023-01-{day:02}", f"0{day} 123 456", str(day % 5)) for day in range(10, 29)]
+    found = drafted(write(tmp_path / "t.csv", [("at", "phone", "label"), *rows]))
+    assert found.column("phone").kind == "category"
 
 
 def test_undecided_thousands_follow_the_marks_of_the_other_columns(tmp_path: Path) -> None:
@@ -323,6 +349,32 @@ def test_times_with_offsets_stay_valid_for_files_and_requests(
     assert f"at: Annotated[ {zone}" in code
 
 
+def test_months_and_hours_are_those_of_the_time_zone(tmp_path: Path) -> None:
+    moments = pd.date_range("2023-03-20", periods=24 * 20, freq="h", tz="Europe/Berlin")
+    rows = [(each.isoformat(), str(at % 7), str(at % 24)) for at, each in enumerate(moments)]
+    file = write(tmp_path / "t.csv", [("at", "x", "label"), *rows], ",")
+    for zone, first in (("Europe/Berlin", "2023-03-20T00:00:00+01:00"), (None, "2023-03-19T23:00:00+00:00")):
+        found = drafted(file, timezone=zone)
+        (feed := tmp_path / first[:10]).mkdir()
+        _write_feed(found, feed)
+        assert (feed / "2023-03.csv").read_text().splitlines()[1].startswith(first)
+        april = (feed / "2023-04.csv").read_text().splitlines()[1]
+        assert april.startswith("2023-04-01T00:00:00")
+        assert (found.cadence, f"timezone='{zone or 'UTC'}'" in code_of(found, tmp_path)["schema.py"]) == (
+            "1h",
+            True,
+        )
+        assert any("--timezone" in note for note in found.notes) == (zone is None)
+    hours = [(each.isoformat(), "1") for each in moments.tz_convert("Asia/Kolkata").floor("h")]
+    india = write(
+        tmp_path / "india.csv", [("at", "x", "label"), *((*row, str(at % 5)) for at, row in enumerate(hours))]
+    )
+    assert [drafted(india, timezone=zone).cadence for zone in ("Asia/Kolkata", None)] == ["1h", None]
+    for zone, named in (("Berlin", "unknown"), ("UTC", "no times with UTC offsets")):
+        with pytest.raises(UserError, match=f"--timezone.*{named}"):
+            drafted(series(tmp_path, timedelta(hours=1)), timezone=zone)
+
+
 def test_a_few_rows_of_equal_time_make_no_input_the_key(tmp_path: Path) -> None:
     """The hour that occurs twice when clocks are set back."""
     lines = series(tmp_path, timedelta(hours=1)).read_text(encoding="utf-8").splitlines()
@@ -330,6 +382,12 @@ def test_a_few_rows_of_equal_time_make_no_input_the_key(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="2 of 101 rows share their at, first 2023-01-01 02:00:00"):
         drafted(file)
     assert [each.name for each in drafted(file, key="x").keys] == ["x"]
+
+
+def test_a_row_number_is_no_key(tmp_path: Path) -> None:
+    rows = [(str(row), f"2023-01-{row // 2 + 1:02}", str(row // 2 % 3), str(row % 5)) for row in range(56)]
+    with pytest.raises(UserError, match="give --key"):
+        drafted(write(tmp_path / "t.csv", [("Unnamed: 0", "at", "x", "label"), *rows]))
 
 
 @pytest.mark.slow
@@ -545,6 +603,17 @@ def run(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_a_table_of_the_future_is_rejected_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ROOT)
+    start = datetime.now() + timedelta(days=5)
+    rows = [(f"{start + timedelta(days=day):%Y-%m-%d}", str(day % 7), str(day % 5)) for day in range(60)]
+    file = write(tmp_path / "t.csv", [("at", "x", "label"), *rows])
+    with pytest.raises(UserError, match=r"0 rows .* not in the future"):
+        draft(file, ColumnChoices("label"), "feed/", tmp_path / "params.yaml", print)
+
+
 def test_a_label_delay_that_is_no_duration_is_named(tmp_path: Path) -> None:
     given = ColumnChoices(label="what", time="at", delay="soon")
     with pytest.raises(UserError, match="--label-delay: "):
@@ -580,6 +649,11 @@ def test_the_draft_is_checked_and_ingested_without_an_edit(
     assert "HistGradientBoostingClassifier" in checked.stdout
     ingestion = run(copied, "ingest")
     assert (ingestion.returncode, ingestion.stderr) == (0, "")
+    schema = copied / "bike_demand" / "problem" / "schema.py"
+    schema.write_text(
+        schema.read_text(encoding="utf-8").replace("cadence=None", 'cadence="1D"'), encoding="utf-8"
+    )
+    assert "12 new or changed" in run(copied, "ingest").stdout  # read again
     lint = [sys.executable, "-m", "ruff", "check", "--no-cache", "bike_demand/problem"]
     assert subprocess.run(lint, cwd=copied, check=False, capture_output=True).returncode == 0
 

@@ -98,6 +98,8 @@ def test_second_ambiguous_time_needs_its_offset() -> None:
 
 @pytest.mark.usefixtures("zoned")
 def test_a_month_begins_at_midnight_and_features_get_local_times() -> None:
+    with pytest.raises(UserError, match="is not in 2023-02 in Europe/Berlin, the timezone"):
+        read("2023-02-28T23:30:00Z")
     rows = read("2023-03-01T00:00:00", "2023-03-26T03:00:00")
     assert rows[TIME].iloc[0] == datetime(2023, 2, 28, 23)
     local = np.array(["2023-03-01T00", "2023-03-26T03"], dtype="datetime64[s]")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from bike_demand.core.current import LABEL_LAG, Row
+from bike_demand.core.current import EVENT_TIME, LABEL_LAG, Row
 from bike_demand.core.errors import UserError
 from bike_demand.core.files import write_atomically
 from bike_demand.data.frames import as_of_view, concat, to_parquet
@@ -22,8 +22,9 @@ from bike_demand.data.month import month_start, next_month
 from bike_demand.data.source import PublishedMonth, Source
 
 RECORD_FILE = "sources.json"
-# Identifies the row schema: when it changes, all months are read again.
-SCHEMA_DIGEST = hashlib.sha256(json.dumps(Row.model_json_schema(), sort_keys=True).encode()).hexdigest()
+# Identifies the row schema, with cadence and time zone: when it changes, all months are read again.
+_SCHEMA = json.dumps([Row.model_json_schema(), repr(EVENT_TIME)], sort_keys=True)
+SCHEMA_DIGEST = hashlib.sha256(_SCHEMA.encode()).hexdigest()
 
 
 class _Origin(BaseModel):

@@ -118,7 +118,8 @@ def read_month_file(content: bytes, month: str, name: str, latest: datetime | No
     def rules(frame: pd.DataFrame) -> Iterator[Rule]:
         times = frame[TIME]
         inside = times.where(times.between(begin, end, inclusive="left"))
-        yield TIME, times.notna() & inside.isna(), f"is not in {month}"
+        zone = f" in {ZONE}, the timezone in schema.py" if ZONE else ""
+        yield TIME, times.notna() & inside.isna(), f"is not in {month}{zone}"
         only_dates = (inside.dropna() == inside.dropna().dt.normalize()).all()
         hint = ""
         if ZONE:
@@ -214,13 +215,15 @@ def _check_header(
     if not set(fields) & set(header):
         raise UserError(f"{name}, line 1: expected the header {known}; found {_short(','.join(header))}")
     unknown = [column for column in header if column not in fields and column not in ignored]
-    if missing := [field for field in (fields if unknown else needed) if field not in header]:
+    if missing := [field for field in needed if field not in header]:
         instead = f"; unknown: {', '.join(map(repr, unknown))}" if unknown else ""
         raise UserError(f"{name}, line 1: column {missing[0]} is missing (needed: {known}{instead})")
     if "" in header:
         raise UserError(f"{name}, line 1: column {header.index('') + 1} has no name; remove it, or name it")
     if unknown:
-        raise UserError(f"{name}, line 1: unknown column {unknown[0]!r} (known: {known})")
+        raise UserError(
+            f"{name}, line 1: unknown column {unknown[0]!r} (known: {known}); rename or remove it"
+        )
     if len(set(header)) < len(header):
         raise UserError(f"{name}, line 1: a column appears twice")
 

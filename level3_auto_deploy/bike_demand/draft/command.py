@@ -25,14 +25,13 @@ from bike_demand.core.problem import parse_duration
 from bike_demand.core.settings import TrainingSettings
 from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
-from bike_demand.draft.guess import Column, ColumnChoices, Draft, guess, months_of
+from bike_demand.draft.guess import Column, ColumnChoices, Draft, guess
 
 # Tests that hold for any problem; the others in tests/problem are about the replaced one.
 GENERIC_TESTS = ("__init__.py", "samples.py", "test_contract.py")
 MIN_HOLDOUT_SHARE = 0.1  # smallest share of rows that are held out
 MAX_HOLDOUT_SHARE = 1 / 3  # largest share of the time that is held out
 MIN_ROWS = 40  # with fewer labeled rows, no draft is made
-DRAFTED = re.compile(r'^    name="(?P<name>[\w-]+)",\n    title="(?P<title>.+)",$', re.MULTILINE)
 
 
 def draft(
@@ -72,14 +71,17 @@ def draft(
         )
     found = guess(read_raw_table(file), given)
     if len(found.rows) < MIN_ROWS:
-        raise UserError(f"{file}: {len(found.rows)} rows have a label, at least {MIN_ROWS} are needed")
+        raise UserError(
+            f"{file}: {len(found.rows)} rows have event time and label and are not in the future; at least"
+            f" {MIN_ROWS} are needed"
+        )
     text = settings_of(found, params.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix=".draft-", dir=root) as scratch:
         code, months = Path(scratch, package.name, "problem"), Path(scratch, "feed")
         shutil.copytree(package, code.parent, ignore=shutil.ignore_patterns("problem", "__pycache__"))
         code.mkdir()
         months.mkdir()
-        write_code(found, *_names(package / "problem", file, name), code)
+        write_code(found, *_names(package.name, file, name), code)
         for arguments in (("check", "--fix", "--quiet", "--exit-zero"), ("format", "--quiet")):
             _run(root, "-m", "ruff", *arguments, "--no-cache", str(code))
         _run(Path(scratch), "-Bc", f"import {package.name}.data.model_inputs")
@@ -93,11 +95,11 @@ def draft(
         report(f"  python -m {package.name} {command}")
 
 
-def _names(problem: Path, file: Path, given: str | None) -> tuple[str, str]:
+def _names(package: str, file: Path, given: str | None) -> tuple[str, str]:
     """The title and the name. A problem that was drafted keeps them, unless a name is given."""
-    code = (problem / "__init__.py").read_text(encoding="utf-8")
-    if given is None and "Drafted from a table" in code and (kept := DRAFTED.search(code)):
-        return kept["title"], kept["name"]
+    own = sys.modules.get(f"{package}.problem")  # loaded, unless another one is in force
+    if given is None and own and "Drafted from a table" in (own.__doc__ or ""):
+        return own.PROBLEM.title, own.PROBLEM.name
     title = re.sub(r"[\W_]+", " ", given or file.name.split(".")[0]).strip().capitalize() or "Problem"
     return title, re.sub(r"[^\w-]+", "-", given) if given else title.lower().replace(" ", "-")
 
@@ -116,8 +118,8 @@ def _write_feed(found: Draft, folder: Path) -> None:
     """Write the feed, one file per month. Raises UserError if a month in between has no rows."""
     frame = pd.DataFrame({each: _format_column(found, each) for each in found.rows.columns})
     header = [found.column(each).original or each for each in frame.columns]
-    month = found.rows[found.time.name].dt.strftime("%Y-%m")
-    for name in months_of(found.rows[found.time.name]):
+    month = found.times.dt.strftime("%Y-%m")
+    for name in map(str, pd.period_range(month.min(), month.max(), freq="M")):
         rows = frame[month == name]
         if rows.empty:
             raise UserError(
@@ -129,7 +131,7 @@ def _write_feed(found: Draft, folder: Path) -> None:
 def _format_column(found: Draft, name: str) -> Any:
     values, kind = found.rows[name], found.column(name).kind
     if kind == "time":
-        return values.dt.strftime("%Y-%m-%dT%H:%M:%S")
+        return found.times.map(pd.Timestamp.isoformat)
     if kind == "boolean":
         return values.map({1.0: "true", 0.0: "false"})
     if kind == "integer":
@@ -162,7 +164,7 @@ def settings_of(found: Draft, text: str) -> str:
         # The limit of the evaluation gate: a Brier score is rarely far below that of the constant mean.
         changes["worst_ratio"] = 1.0
     wanted = yaml.safe_load(text) or {}
-    wanted["first_month"] = f"{times.min():%Y-%m}"
+    wanted["first_month"] = f"{found.times.min():%Y-%m}"
     wanted["training"] = (wanted.get("training") or {}) | changes
     text = _edit(text, wanted, changes)
     with suppress(yaml.YAMLError):

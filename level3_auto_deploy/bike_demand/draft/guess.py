@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from bike_demand.core.errors import UserError
-from bike_demand.core.problem import MIN_TIME, RESERVED_FIELDS, is_plausible
+from bike_demand.core.problem import MIN_TIME, RESERVED_FIELDS, EventTime, is_plausible
 from bike_demand.data.table import NUMBER_PATTERN
 from bike_demand.draft.cells import RawTable, empty_null_tokens
 
@@ -35,6 +35,7 @@ SYNTHETIC_START, SYNTHETIC_SPAN = pd.Timestamp("2000-01-01"), pd.Timedelta(days=
 SEED = "row-by-row-drawn"  # pandas' hash_key needs 16 bytes
 ALMOST_PERFECT = 0.999  # a correlation, or an area under the ROC curve, that no input without leakage reaches
 SENTINELS = [float("9" * digits) for digits in range(2, 8)]
+SPACES = " \xa0\u2009\u202f\u2019"  # between thousands, also as an apostrophe
 MAX_COLUMNS_FOR_SUMS = 12  # the first numeric columns, tried in pairs as parts of the label
 _OFFSET = r" ?(?:Z|[+-]\d{2}:?\d{2})"
 _ISO = rf"\d{{4}}-\d{{2}}-\d{{2}}([T ]\d{{2}}:\d{{2}}(:\d{{2}}(\.\d+)?)?)?({_OFFSET})?"
@@ -74,18 +75,19 @@ class Column:
     high: float = math.nan
     expected: tuple[float, float] = (math.nan, math.nan)
     categories: tuple[str, ...] = ()
-    is_utc: bool = False  # times that had UTC offsets
+    zone: str | None = None  # the time zone of times that had UTC offsets; `values` are in UTC then
 
 
 @dataclass(frozen=True)
 class ColumnChoices:
-    """What the user stated about columns; None is guessed. `time_of_day` complements dates in `time`."""
+    """What the user stated; None is guessed. `time_of_day` complements dates in `time`."""
 
     label: str
     time: str | None = None
     time_of_day: str | None = None
     key: str | None = None
     delay: str | None = None
+    timezone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,11 @@ class Draft:
         """The column with that name in the code."""
         every = (self.time, *self.keys, *self.inputs, self.label)
         return next(each for each in every if each.name == name)
+
+    @property
+    def times(self) -> "pd.Series[Any]":
+        """The event times as in files: with a time zone, local and with their offset."""
+        return _in_zone(self.rows[self.time.name], self.time.zone)
 
     @property
     def categories(self) -> tuple[Column, ...]:
@@ -133,14 +140,14 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
     if len(roles) < sum(name is not None for _, name in options):
         raise UserError("--label, --time, --time-of-day and --key: name a different column for each")
     names = to_identifiers(cells.columns)
-    thousands = _thousands_mark(cells, table.separator)
+    thousands = _thousands_mark(cells[table.texts], table.separator)
     columns = {
         each: _column(
             each,
             names[each],
             cells[each],
             (cells if each == given.label else table.cells)[each],
-            thousands,
+            thousands if each in table.texts else " ",
             notes,
         )
         for each in cells.columns
@@ -156,6 +163,7 @@ def guess(table: RawTable, given: ColumnChoices) -> Draft:
             each for each in columns.values() if each.original not in (when.original, given.label, given.key)
         ]
         when, clock = _with_time_of_day(when, others, given.time_of_day, notes)
+    when = _with_zone(when, given.timezone, notes)
     what, positive = _label(columns[given.label], notes)
     is_known = what.values.notna() & when.values.notna()
     if not is_known.all():
@@ -226,6 +234,8 @@ def _column(
         return made("boolean", text.str.lower().map(dict.fromkeys(YES, 1.0) | dict.fromkeys(NO, 0.0)))
     is_date = present.str.fullmatch(_EIGHT_DIGITS).all()
     numbers = None if is_date else _numbers(present, original, thousands, notes)
+    if numbers is not None and numbers.nunique() == 1:  # like 0 and 0.00
+        return made("constant", text)
     if numbers is not None:
         values = numbers.reindex(text.index)
         kind: ColumnKind = "integer" if (numbers % 1 == 0).all() and numbers.abs().max() < 2**53 else "number"
@@ -237,7 +247,8 @@ def _column(
         return made(kind, values, low=low, high=high, expected=expected)
     times = _times(present, original, notes)
     if times is not None:
-        return made("time", times.dt.tz_localize(None).reindex(text.index), is_utc=times.dt.tz is not None)
+        zone = "UTC" if times.dt.tz else None
+        return made("time", times.dt.tz_localize(None).reindex(text.index), zone=zone)
     words = raw[(text == "") & (raw != "")]
     if len(words):
         notes.append(
@@ -258,8 +269,6 @@ def _thousands_mark(cells: pd.DataFrame, separator: str) -> str:
     Certain if a number has several, or decimals behind. Else guessed: if the other mark is for decimals, if
     smaller numbers have up to three digits and no mark, or if the mark separates columns too (in quotes).
     """
-    if not separator:
-        return " "  # Parquet has types
     likely: dict[str, bool] = {}
     decimal: set[str] = set()
     for name in cells.columns:
@@ -279,7 +288,7 @@ def _thousands_mark(cells: pd.DataFrame, separator: str) -> str:
 
 def _grouped(texts: "pd.Series[Any]", mark: str) -> "pd.Series[bool]":
     """Which texts are numbers with this thousands separator; none, if other texts are no numbers."""
-    decimals = r"(?:,\d+)?" if mark == "." else r"(?:\.\d+)?"
+    decimals = {".": r"(?:,\d+)?", ",": r"(?:\.\d+)?", "'": r"(?:[.,]\d+)?"}[mark]
     grouped = texts.str.fullmatch(rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+{decimals}")
     if grouped.any() and not texts[~grouped].str.fullmatch(rf"[+-]?\d+{decimals}").all():
         grouped[:] = False
@@ -289,11 +298,11 @@ def _grouped(texts: "pd.Series[Any]", mark: str) -> "pd.Series[bool]":
 def _numbers(
     present: "pd.Series[Any]", original: str, thousands: str, notes: list[str]
 ) -> "pd.Series[Any] | None":
-    points = present.str.replace(r"(?<=\d)[\s'\u2019](?=\d{3}(?!\d))", "", regex=True)
-    for mark in ",.":
+    points = present.str.replace(f"[{SPACES}]", "'", regex=True)
+    for mark in "',.":
         if len(grouped := points[_grouped(points, mark)]):
-            example, plain = grouped.iloc[0], grouped.iloc[0].replace(mark, "")
-            if mark == thousands:
+            example, plain = present[grouped.index[0]], grouped.iloc[0].replace(mark, "")
+            if mark in (thousands, "'"):
                 points = points.str.replace(mark, "", regex=False)
                 notes.append(f"{original!r}: {example} is read as {plain}")
             elif not thousands:
@@ -316,7 +325,6 @@ def _times(present: "pd.Series[Any]", original: str, notes: list[str]) -> "pd.Se
             if (found == found.dt.normalize()).all():
                 notes.append(f"{original!r}: the UTC offsets of these dates are left out")
             else:
-                notes.append(f"{original!r} has UTC offsets: converted to UTC; see timezone in schema.py")
                 found = pd.to_datetime(present, format="ISO8601", utc=True, errors="coerce")
         return found.dt.floor("s") if found.notna().all() else None
     fitting = []
@@ -416,6 +424,25 @@ def _with_time_of_day(
     return when, None
 
 
+def _with_zone(when: Column, given: str | None, notes: list[str]) -> Column:
+    """The event time with the time zone of its hours and months. Offsets do not tell it."""
+    try:
+        _ = EventTime(timezone=given).zone
+    except (KeyError, ValueError):
+        raise UserError(f"--timezone {given}: unknown; give one like Europe/Berlin") from None
+    if given is not None and when.zone is None:
+        raise UserError(f"--timezone: {when.name} has no times with UTC offsets; leave this option out")
+    zone = given or when.zone
+    if zone is not None:
+        assumed = "" if given else " (assumed); name yours with --timezone"
+        notes.append(f"{when.original!r} has UTC offsets: hours and months are those of {zone}{assumed}")
+    return replace(when, zone=zone)
+
+
+def _in_zone(times: "pd.Series[Any]", zone: str | None) -> "pd.Series[Any]":
+    return times.dt.tz_localize("UTC").dt.tz_convert(zone) if zone else times
+
+
 def _has_only_dates(when: Column) -> bool:
     present = when.values.dropna()
     return bool((present == present.dt.normalize()).all())
@@ -494,9 +521,8 @@ def _keys(
             f"{len(shared)} of {len(times)} rows share their {when.original}, first {shared.min()} (a clock"
             " change?): average or remove them, or give --key, a column that distinguishes them"
         )
-    candidates = [
-        each for each in columns.values() if each.original != label.original and _identifies(each, when)
-    ]
+    others = [each for each in columns.values() if not re.fullmatch(_INDEX, each.original)]
+    candidates = [each for each in others if each.original != label.original and _identifies(each, when)]
     if not candidates:
         raise UserError(
             f"several rows have the same {when.original}; give --key, to distinguish them, or another --time"
@@ -525,11 +551,12 @@ def _cadence(when: Column, keys: tuple[Column, ...], notes: list[str]) -> str | 
     frame = frame[frame["time"].notna()].sort_values("time")
     series = frame.groupby(keys[0].name)["time"] if keys else frame["time"]
     steps = series.diff().dropna()
+    clock = _in_zone(frame["time"], when.zone).dt.tz_localize(None)
     for text, minutes in CADENCES.items():
         step = timedelta(minutes=minutes)
-        if when.is_utc and minutes > 60:
+        if when.zone and minutes > 60:
             continue  # with a time zone, days may have 23 or 25 hours
-        is_on_grid = (frame["time"] == frame["time"].dt.floor(step)).all()
+        is_on_grid = (clock == clock.dt.floor(step)).all()
         if len(steps) and is_on_grid and (steps == step).mean() >= MIN_REGULAR_SHARE:
             if len(steps) < MIN_COVERED_SHARE * steps.dt.total_seconds().sum() / (60 * minutes):
                 notes.append(f"cadence: none; rows are {text} apart, with many gaps (opening hours?)")
@@ -551,15 +578,17 @@ def _drop_unusable(columns: Iterable[Column], when: Column, notes: list[str]) ->
         if each.kind in why:
             notes.append(f"left out: {each.original!r}, {why[each.kind]}")
         elif each.kind == "integer" and _is_row_number(each, when):
-            notes.append(f"left out: {each.original!r}, it numbers the rows")
+            notes.append(f"left out: {each.original!r}, it looks like a row number")
         else:
             yield each
 
 
 def _is_row_number(column: Column, when: Column) -> bool:
-    """Whether it is a program's index, or differs in every row and is sorted, like the numbers of orders."""
+    """Whether it is a program's index, or sorted and with few gaps, like the numbers of orders."""
     if re.fullmatch(_INDEX, column.original):
         return True
+    if column.values.max() - column.values.min() >= 2 * len(column.values):
+        return False  # like the reading of a meter
     by_time = column.values[when.values.sort_values(kind="stable").index]
     orders = [each for each in (column.values, by_time) if not each.isna().any() and each.is_unique]
     return any(each.is_monotonic_increasing or each.is_monotonic_decreasing for each in orders)
@@ -605,8 +634,3 @@ def _predictive_power(values: "pd.Series[Any]", right: "pd.Series[Any]", label: 
     ranks = x.rank()
     area = (ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(y) - positives))
     return float(max(area, 1 - area))
-
-
-def months_of(times: "pd.Series[Any]") -> Iterable[str]:
-    """All months from the first to the last of these times, like 2011-01."""
-    return map(str, pd.period_range(times.min(), times.max(), freq="M"))

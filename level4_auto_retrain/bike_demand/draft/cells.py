@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pyarrow import parquet
+from pyarrow.types import is_decimal, is_primitive
 
 from bike_demand.core.errors import UserError
 from bike_demand.data.table import parquet_cells, reject_other_formats
@@ -22,10 +24,12 @@ SEPARATORS = ",;\t|"
 class RawTable:
     """All cells as stripped text. `notes` lists what was guessed.
 
-    `separator` is the character between columns, empty for Parquet.
+    `texts` are the columns that may hold numbers written as people write them: all, except for numbers of
+    Parquet. `separator` is the character between columns, empty for Parquet.
     """
 
     cells: pd.DataFrame
+    texts: list[str]
     separator: str
     notes: tuple[str, ...]
 
@@ -38,9 +42,12 @@ def read_raw_table(file: Path) -> RawTable:
     notes: list[str] = []
     if content.startswith(b"PAR1"):
         cells, separator = parquet_cells(content, str(file)), ""
+        schema = parquet.read_schema(io.BytesIO(content))
+        texts = [each.name for each in schema if not (is_primitive(each.type) or is_decimal(each.type))]
     else:
         reject_other_formats(content, str(file))
         cells, separator = _read_csv(content, file, notes)
+        texts = list(cells.columns)
     if repeated := cells.columns[cells.columns.str.casefold().duplicated()].tolist():
         raise UserError(f"{file}: two columns are called {repeated[0]!r} (ignoring case); rename one of them")
     if len(cells.columns) < 2:
@@ -48,7 +55,7 @@ def read_raw_table(file: Path) -> RawTable:
     if len(cells) < 2:
         raise UserError(f"{file}: only {len(cells)} rows; a few hundred are needed for a usable model")
     cells = cells.apply(lambda column: column.str.strip())
-    return RawTable(cells, separator, tuple(notes))
+    return RawTable(cells, texts, separator, tuple(notes))
 
 
 def empty_null_tokens(cells: pd.DataFrame) -> pd.DataFrame:

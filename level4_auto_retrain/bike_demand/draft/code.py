@@ -68,16 +68,15 @@ def _unique_name(name: str, draft: Draft) -> str:
 
 def _example(draft: Draft) -> dict[str, Any]:
     """The inputs of the newest row, preferably one without missing values, as in JSON."""
-    columns = [draft.time, *draft.keys, *draft.inputs]
+    columns = [*draft.keys, *draft.inputs]
     rows = draft.rows[[each.name for each in columns]]
     complete = rows[(rows != "").all(axis=1) & rows.notna().all(axis=1)]
-    row = (complete if len(complete) else rows).iloc[-1]
-    return {each.name: _to_json(each, row[each.name]) for each in columns}
+    at = (complete if len(complete) else rows).index[-1]
+    when = {draft.time.name: draft.times[at].isoformat()}
+    return when | {each.name: _to_json(each, rows.at[at, each.name]) for each in columns}
 
 
 def _to_json(column: Column, value: Any) -> Any:
-    if column.kind == "time":
-        return value.isoformat(timespec="seconds")
     if column.kind in ("category", "text"):
         return value or None
     if math.isnan(value):

@@ -48,8 +48,9 @@ def check(newest_rows: pd.DataFrame, settings: TrainingSettings) -> list[tuple[s
     chosen = rows.sample(min(len(rows), MAX_ROWS), random_state=0).index
     values, counts = np.unique(targets(rows), return_counts=True)
     rare = rows.index[targets(rows) != values[counts.argmax()]]
-    if len(rare) < len(rows) / 10:  # like a rare class, which a sample might lack
-        chosen = chosen.union(rare[-MAX_ROWS // 10 :])
+    if len(chosen.intersection(rare)) < 20:  # too few of a rare class
+        spread = np.linspace(0, len(rare) - 1, min(len(rare), MAX_ROWS // 10), dtype=int)
+        chosen = chosen.union(rare[spread])
     rows = rows.loc[chosen].sort_index()
     checks: dict[str, Callable[[pd.DataFrame, TrainingSettings], str]] = {
         "fields": _fields,
