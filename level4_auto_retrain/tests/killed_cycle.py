@@ -43,7 +43,7 @@ KILL_POINTS: dict[str, tuple[ModuleType | type, str, int]] = {
 def again(*_: object) -> tuple[TrainingStub, bool]:
     """A training that finds, as the real one does, what it registered before the kill."""
     newest = Tracking(load_settings()).versions()[-1]
-    return (TrainingStub(newest.number), False) if newest.number > 1 else register_stub(None, False)
+    return (TrainingStub(newest), False) if newest.number > 1 else register_stub(None, False)
 
 
 def die_at(point: str) -> None:

@@ -102,11 +102,16 @@ def test_open_incident_and_case_are_unique(database: Database) -> None:
     event_log.record_response(database, first.id, NOON + DAY, "held")
     for rows in (3, 5):  # details that change with each cycle
         event_log.record_response(database, first.id, NOON + DAY, f"No training. {rows} rows are bad.")
+        event_log.record_response(database, first.id, NOON + DAY, "The response failed.")
     regression_case = event_log.add_regression_case(database, first.id, {"rows": [1]})
     assert event_log.add_regression_case(database, first.id, {"rows": [2]}) == regression_case
     event_log.end_incident(database, first.id, NOON + DAY, {"rows": 3})
     (kept,) = event_log.incidents(database)
-    assert [each["response"] for each in kept.responses] == ["held", "No training. 5 rows are bad."]
+    assert [each["response"] for each in kept.responses] == [
+        "held",
+        "The response failed.",
+        "No training. 5 rows are bad.",
+    ]
     assert kept.responses[0]["at"] == NOON.isoformat()
     assert (kept.ended_at, kept.cost, kept.regression_case) == (NOON + DAY, {"rows": 3}, regression_case)
     assert [each.content for each in event_log.regression_cases(database)] == [{"rows": [2]}]

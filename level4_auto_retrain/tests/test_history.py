@@ -122,10 +122,10 @@ def test_earlier_days_are_kept(database: Database) -> None:
     assert daily_stats.read_days(database, days[1].day, date(2012, 2, 1)) == days[1:]
 
 
-def test_drift_reports_are_listed_newest_first(database: Database) -> None:
+def test_latest_drift_report_is_the_newest(database: Database) -> None:
     for number in range(3):
         daily_stats.store_drift_report(database, MONDAY + number * WEEK, {"moved": [str(number)]})
     daily_stats.store_drift_report(database, MONDAY, {"moved": ["again"]})
-    found = daily_stats.latest_drift_reports(database, 9)
-    assert [content["moved"] for _, content in found] == [["2"], ["1"], ["again"]]
-    assert daily_stats.latest_drift_reports(database) == found[:1]
+    found = daily_stats.latest_drift_report(database)
+    assert found is not None
+    assert (found.at, found.content) == (MONDAY + 2 * WEEK, {"moved": ["2"]})

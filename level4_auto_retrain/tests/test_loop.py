@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from bike_demand.__main__ import main
 from bike_demand.core.current import Row
@@ -36,11 +36,19 @@ from bike_demand.release.ab import step as step_module
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.serving.status import StatusDocument, find_headline, read_status
 from bike_demand.store import event_log
-from bike_demand.store.database import Database, lock, open_database
+from bike_demand.store.database import BusyError, Database, lock, open_database
 from bike_demand.store.deployments import all_deployments, history
 from bike_demand.store.event_log import BEGUN, DONE, FAILED
-from bike_demand.store.tables import LoggedPrediction, Signal, SignalKind, State, Training
-from bike_demand.store.tracking import CHAMPION, Tracking
+from bike_demand.store.tables import (
+    Deployment,
+    LoggedPrediction,
+    Signal,
+    SignalKind,
+    State,
+    Training,
+    Transition,
+)
+from bike_demand.store.tracking import CHAMPION, Tracking, Version
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from bike_demand.training import steps
 from bike_demand.training.inputs import lock_data
@@ -97,13 +105,13 @@ def live_project(live_template: Path, project: Path, monkeypatch: pytest.MonkeyP
 class TrainingStub:
     """The result of a training."""
 
-    def __init__(self, version: int) -> None:
-        self.version, self.run_id, self.holdout_error = version, f"run of version {version}", 20.0
+    def __init__(self, version: Version) -> None:
+        self.version, self.run_id, self.holdout_error = version.number, version.run_id, 20.0
         self.data_summary = "It was trained on 900 rows; excluded: none."
 
 
 def register_stub(_as_of: datetime | None, _allow: bool) -> tuple[TrainingStub, bool]:
-    return TrainingStub(register(Path("model")).number), True
+    return TrainingStub(register(Path("model"))), True
 
 
 def unreachable(*_: object) -> None:
@@ -428,7 +436,8 @@ def test_incident_stays_open_without_outcomes(shifted_project: Path, database: D
     found = {each.subject: each for each in event_log.open_signals(database)}
     assert found.keys() == {"version 1", "outcomes"}
     assert found["version 1"].evidence["not_evaluated_since"][:10] == "2011-03-31"
-    assert "Data quality: outcomes" in alert_titles(database)
+    about = [each for each in event_log.alerts(database) if each.title == "Data quality: outcomes"]
+    assert "POST /outcomes" in about[0].body["suggestion"]
     assert not any(each.startswith("Resolved") for each in alert_titles(database))
     response = event_log.incidents(database)[0].responses[-1]["response"]
     assert response == "No training: too few outcomes are known to evaluate the error since 2011-03-31."
@@ -631,6 +640,22 @@ def test_worse_promotion_is_rolled_back_with_evidence(
 
 
 @pytest.mark.slow
+def test_promotion_that_is_no_longer_worse_stays_live(database: Database, run: Run) -> None:
+    run_cycle(run, BEGAN)
+    register(Path("model"))
+    deploy_without_gates(2)
+    log_predictions("2011-03-01", "2011-03-02", (2, 300.0), (1, 20.0))
+    at, emitted = datetime(2011, 3, 2), list[Signal]()
+    with lock(database, "deployment"):  # the gates of another version run
+        cycle.run_cycle(load_settings(), at, print, CycleRunner(emit_signal=emitted.append))
+    with database.writing() as session:  # before a worker responds
+        session.execute(delete(LoggedPrediction))
+    (raised,) = emitted
+    assert cycle.respond_to_signal(load_settings(), raised.id, at, print).startswith("It stays live: ")
+    assert live_history(database) == [1, 2]
+
+
+@pytest.mark.slow
 def test_rollback_by_a_person_is_recorded_as_an_incident(database: Database, run: Run) -> None:
     run_cycle(run, BEGAN)
     register(Path("model"))
@@ -712,6 +737,17 @@ def test_first_model_is_trained_and_released(stored: Path, run: Run, monkeypatch
         assert states(database) == [(DONE, 1)]
         assert event_log.trainings(database)[0].detail["result"] == "went live"
         assert live_history(database) == [1]
+
+
+@pytest.mark.slow
+def test_failed_training_of_the_first_model_is_tried_again_the_next_day(
+    stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "run", failing_training)
+    with closing(open_database(f"sqlite:///{stored / 'state' / 'production.db'}")) as database:
+        for day, trainings in ((1, 1), (1, 1), (2, 2)):
+            run_cycle(run, f"2011-03-0{day}")
+            assert states(database) == [(FAILED, None)] * trainings
 
 
 @pytest.mark.slow
@@ -806,6 +842,12 @@ def test_result_of_a_version_that_was_trained_before_or_is_deployed_again_is_rig
     register(Path("model"))
     deploy_without_gates(3, at=datetime(2011, 3, 7))
     deploy_without_gates(2, State.FAILED_GATE, at=datetime(2011, 3, 8))
+    with database.writing() as session:  # of an earlier registry, which counted from 1, too
+        rolled_back = Deployment(2, "another run", "", "somebody", FIRST_OF_MARCH, FIRST_OF_MARCH)
+        rolled_back.state = State.ROLLED_BACK
+        session.add(rolled_back)
+        session.flush()
+        session.add(Transition(rolled_back.id, State.TESTING, State.LIVE, FIRST_OF_MARCH, "", applied=True))
     run_cycle(run, "2011-03-08")
     assert event_log.trainings(database)[0].detail == training.detail
 
@@ -848,7 +890,36 @@ def test_trainings_that_count_as_failures_in_a_row(project: Path) -> None:
     assert reason([refused, *[again] * 3]) is None
     assert reason([refused] * 3) is not None
     assert reason([*[refused] * 3, by_person]) is None
-    assert reason([*[refused] * 3, again], went_live={1}) is None
+    assert reason([*[refused] * 3, again], deployed_at=at - timedelta(days=1)) is not None
+    assert reason([*[refused] * 3, again], deployed_at=at) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by_person", [False, True])
+def test_failed_trainings_no_longer_matter_once_none_is_needed(
+    database: Database,
+    run: Run,
+    set_error_signal: Callable[[bool], None],
+    monkeypatch: pytest.MonkeyPatch,
+    by_person: bool,
+) -> None:
+    set_error_signal(True)
+    monkeypatch.setattr(steps, "run", failing_training)
+    for day in (1, 2, 3, 4):
+        run_cycle(run, f"2011-03-0{day}")
+    if by_person:
+        register(Path("model"))
+        deploy_without_gates(2, at=datetime(2011, 3, 5))
+    else:
+        set_error_signal(False)
+    run_cycle(run, "2011-03-05")
+    kinds = [each.kind for each in event_log.open_signals(database)]
+    assert kinds == ([SignalKind.ERROR] if by_person else [SignalKind.LOOP])  # the pause goes on
+    for _cycle in range(2):
+        run_cycle(run, "2011-03-11")
+    assert SignalKind.LOOP not in [each.kind for each in event_log.open_signals(database)]
+    assert "Resolved: loop, training" in alert_titles(database)
+    assert alert_titles(database).count("Loop failure: training") == 1
 
 
 # ---- kills
@@ -942,7 +1013,7 @@ def repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def again(*_: object) -> tuple[TrainingStub, bool]:
         newest = Tracking(load_settings()).versions()[-1]
-        return (TrainingStub(newest.number), False) if newest.number > 1 else register_stub(None, False)
+        return (TrainingStub(newest), False) if newest.number > 1 else register_stub(None, False)
 
     monkeypatch.setattr(steps, "run", again)
 
@@ -1051,10 +1122,36 @@ def test_training_requested_by_a_person_is_resumed_in_spite_of_bad_data(
 
 
 @pytest.mark.usefixtures("interrupted_training")
-def test_person_completes_the_interrupted_training_of_a_signal(database: Database, run: Run) -> None:
-    assert run("retrain", "--reason", "prices", "--as-of", BEGAN).status == 0
-    (training,) = event_log.trainings(database)
-    assert (training.state, training.version, training.detail["manual"]) == (DONE, 2, True)
+def test_training_of_a_person_replaces_one_that_has_not_begun(database: Database, run: Run) -> None:
+    output = run("retrain", "--reason", "prices", "--as-of", BEGAN)
+    assert (output.status, "was abandoned" in output.out) == (0, True)
+    assert states(database) == [(DONE, None), (DONE, 2)]
+    training = event_log.trainings(database)[-1]
+    assert (training.reason, training.detail["manual"]) == ("prices", True)
+
+
+@pytest.mark.slow
+def test_training_of_a_person_comes_after_one_whose_version_waits(
+    database: Database, run: Run, set_error_signal: Callable[[bool], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise BusyError("another deployment is running")
+
+    set_error_signal(True)
+    with monkeypatch.context() as patch:
+        patch.setattr(delivery, "deploy", busy)
+        run_cycle(run, BEGAN)
+        output = run("retrain", "--reason", "prices", "--as-of", BEGAN)
+        assert (output.status, "an earlier training is not complete" in output.err) == (1, True)
+    assert states(database) == [(BEGUN, 2)]
+    output = run("retrain", "--reason", "prices", "--as-of", "2011-03-02")
+    assert output.out.startswith(f"Completing the training of {BEGAN}: {ERROR_SIGNAL.message}\n")
+    assert (output.status, "Cool-down until 2011-03-05" in output.err) == (1, True)
+    assert run("retrain", "--reason", "prices", "--force", "--as-of", "2011-03-02").status == 0
+    assert [(each.reason, each.version) for each in event_log.trainings(database)] == [
+        (ERROR_SIGNAL.message, 2),
+        ("prices", 3),
+    ]
 
 
 def test_alert_survives_a_kill_at_the_end_of_its_incident(

@@ -18,7 +18,7 @@ from bike_demand.monitoring.drift import make_drift_report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
 from bike_demand.store import daily_stats, event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
-from bike_demand.store.tables import Deployment, DriftReport, SignalKind, State
+from bike_demand.store.tables import DailyStats, Deployment, DriftReport, Signal, SignalKind, State
 from bike_demand.store.tracking import Tracking
 from tests.conftest import Run, project_in
 from tests.corrupted import (
@@ -166,6 +166,44 @@ def test_one_odd_request_a_day_raises_no_signal_and_keeps_no_range(database: Dat
     assert expected_ranges.read_ranges(database)["speed"].as_of == datetime(2011, 3, 11)
 
 
+def test_signal_about_odd_requests_stays_open_near_its_limit(database: Database) -> None:
+    odd = {5: 2, 6: 3, 7: 2, 8: 1}  # of two dozen requests, by day
+
+    def is_odd(row: Row) -> bool:
+        first = 3 * row.begins.day % len(MACHINES)  # other machines each day
+        return row.machine in MACHINES[first : first + odd.get(row.begins.day, 0)]
+
+    log_until("2011-03-09", [changed(row, speed=135.0) if is_odd(row) else row for row in ROWS])
+    assert open_on(database, "speed", *(f"2011-03-0{day}" for day in range(6, 10))) == [7, 8]
+
+
+def open_on(database: Database, subject: str, *days: str) -> list[int]:
+    """The days of the month on which a signal is open, evaluated on these days."""
+    found = []
+    for day in days:
+        now = datetime.fromisoformat(day)
+        change = event_log.update_signals(database, evaluate(database, day).signals, now)
+        found += [now.day for each in change.open if each.subject == subject]
+    return found
+
+
+def test_outcomes_are_missing_until_they_arrive(database: Database) -> None:
+    """Also where nothing is predicted on weekends, and the outage is longer than what is evaluated."""
+
+    def predict(known: int) -> None:
+        days = [date(2011, 3, 1) + number * DAY for number in range(80)]
+        with database.writing() as session:
+            for day in days:
+                if day.weekday() < 5:
+                    session.merge(DailyStats(day, 0, 100, known, 0, 0, 0, 0, 0, 0))
+
+    predict(40)
+    days = ("2011-03-02", "2011-03-05", "2011-03-07", "2011-03-08", "2011-05-12")
+    assert open_on(database, "outcomes", *days) == [5, 7, 8, 12]
+    predict(60)
+    assert open_on(database, "outcomes", "2011-05-13") == []
+
+
 def test_poisoned_labels_raise_signal_without_error_increase(
     database: Database,
 ) -> None:
@@ -241,6 +279,11 @@ def test_a_look_at_the_past_changes_no_later_statistics(database: Database, run:
         return expected_ranges.read_ranges(database), daily_stats.read_days(database, date.min, date.max)
 
     before = stored()
+    later = datetime(2011, 3, 10)
+    event_log.update_signals(
+        database, [Signal(SignalKind.ERROR, "version 1", later, later, "40% too low.", {})], later
+    )
+    assert "40% too low" not in run("monitor", "--as-of", "2011-02-01T12:00:00").out
     assert run("monitor", "--as-of", "2011-03-08T12:00:00").status == 0
     assert stored() == before
     now = datetime(2011, 3, 10)  # after a look at the future
@@ -361,9 +404,11 @@ def test_seasonal_drift_is_reported_without_training(no_drift_report: Database, 
     assert len(Workspace("state/evidently").list_runs(project.id)) == 3  # on drift, data and model
     # Until the next report is due the last one counts; it is not made again.
     assert subjects_of(evaluate(database, "2011-03-14"), SignalKind.DRIFT) == ["inputs"]
-    assert len(daily_stats.latest_drift_reports(database, 9)) == 1
-    assert subjects_of(evaluate(database, "2011-03-18"), SignalKind.DRIFT) == ["inputs"]
-    assert len(daily_stats.latest_drift_reports(database, 9)) == 2
+    for day in ("2011-03-11", "2011-03-18"):
+        last = daily_stats.latest_drift_report(database)
+        assert last is not None
+        assert last.at == datetime.fromisoformat(day)
+        assert subjects_of(evaluate(database, "2011-03-18"), SignalKind.DRIFT) == ["inputs"]
     assert run("agent", "--once", "--as-of", "2011-03-18").status == 0
     assert event_log.trainings(database) == []
 
@@ -388,8 +433,9 @@ def test_unchanged_inputs_show_no_drift(no_drift_report: Database, run: Run) -> 
     database = no_drift_report
     log_until("2011-03-08")
     assert subjects_of(evaluate(database, "2011-03-08"), SignalKind.DRIFT) == []
-    ((at, content),) = daily_stats.latest_drift_reports(database)
-    assert (at, content["version"], content["drifted"]) == (datetime(2011, 3, 8), 1, [])
+    last = daily_stats.latest_drift_report(database)
+    assert last is not None
+    assert (last.at, last.content["version"], last.content["drifted"]) == (datetime(2011, 3, 8), 1, [])
     assert not Path("state/reports/drift.html").exists()
     out = run("monitor", "--as-of", "2011-03-08", "--report").out
     assert "Drift report: state/reports/drift.html" in out

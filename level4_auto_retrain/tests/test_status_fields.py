@@ -1,5 +1,6 @@
 """What the loop publishes for the status document at the end of a monitoring cycle."""
 
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from bike_demand.release.rollback import roll_back_champion
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import load_model
 from bike_demand.serving.status import StatusDocument
+from bike_demand.store import event_log
+from bike_demand.store.database import open_database
 from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tracking import CHAMPION, Tracking
 from tests.registry import put_live
@@ -69,6 +72,10 @@ def test_reference_error_and_budget_are_published(stored: Path) -> None:
     version = put_live(constant(Path("made"), 5.0))
     tracking.tag(version.number, {"holdout_error": "27.5000", "skill": "0.4100"})
     assert after_cycle("2011-03-05").reference_error == 27.5
+    with closing(open_database(load_settings().environments.production.database)) as database:
+        training = event_log.begin_training(database, reason="age", at=datetime(2011, 3, 5))
+        event_log.update_training(database, training.id, state=event_log.FAILED)
+    assert "the next is due at 2011-03-06" in str(after_cycle("2011-03-05").budget["message"])
 
 
 def test_before_there_is_a_model_there_is_nothing_to_show(stored: Path) -> None:

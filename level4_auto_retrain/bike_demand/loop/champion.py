@@ -81,6 +81,8 @@ def respond(context: Context, signal: Signal) -> str:
     reason, more = signal.message.rstrip("."), dict[str, Any]()
     if live.who != OUT_OF_BAND and (watched := running_watch(context.deployments)) is not None:
         evidence = collect(context.deployments, watched)
+        if evidence.verdict != "roll back":
+            return f"It stays live: {evidence.reason}."
         reason = f"{WATCH_ROLLBACK}: {evidence.reason}"
         more = {"at": evidence.now, "watch": evidence.model_dump(mode="json")}
     try:  # without `step`, which the gates of another version would delay

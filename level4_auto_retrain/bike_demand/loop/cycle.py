@@ -35,7 +35,7 @@ from bike_demand.store import event_log
 from bike_demand.store.database import BusyError, Database, lock, open_database
 from bike_demand.store.deployments import Deployments, Emit
 from bike_demand.store.retention import delete_old
-from bike_demand.store.tables import PRIORITY, Signal, SignalKind, State
+from bike_demand.store.tables import PRIORITY, Signal, SignalKind
 from bike_demand.store.tracking import Tracking
 from bike_demand.training.inputs import lock_data
 
@@ -44,6 +44,7 @@ LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or trainin
 DATA_SECONDS = 60.0  # how long an ingestion waits for a training or ingestion by hand
 PAUSED_UNTIL = "paused_until"  # key in the evidence of a signal about failed trainings
 RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
+TRAINED_FOR = {SignalKind.NO_MODEL, SignalKind.ERROR, SignalKind.AGE}
 
 # By kind of signal: the title of its alert, and advice to a person.
 ALERT_TEXTS = {
@@ -53,7 +54,8 @@ ALERT_TEXTS = {
     ),
     SignalKind.NO_MODEL: (
         "No model is live in {subject}",
-        "Find out why no version passed: python -m bike_demand monitor, or the pages in state/reports.",
+        "Find out why no version passed: python -m bike_demand monitor, or the pages in state/reports."
+        " Then, to train at once: python -m bike_demand retrain --reason TEXT.",
     ),
     SignalKind.QUALITY: (
         "Data quality: {subject}",
@@ -76,6 +78,10 @@ ALERT_TEXTS = {
         "Inputs drift: {subject}",
         "No action needed: the inputs changed, the error did not. See state/reports/drift.html.",
     ),
+}
+SUGGESTIONS = {  # by subject, instead of the advice on its kind
+    event_log.OUTCOMES: "Find out why outcomes are no longer posted to the service (POST /outcomes).",
+    event_log.INGESTION: "Fix the reported cause. The next cycle tries again.",
 }
 
 
@@ -130,12 +136,18 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool
         if (failure := _ingest(settings, as_of)) is not None:
             report(f"warning: {failure}")
         context = _context(settings, database, as_of, report)
+        for training in event_log.open_trainings(database):
+            if training.version is None:
+                report(retraining.abandon(context, training, "A person requested another one."))
+            else:
+                report(f"Completing the training of {training.at:%Y-%m-%d}: {training.reason}")
+                report(retraining.resume(context, training))
+        if event_log.open_trainings(database):
+            raise UserError("nothing was trained: an earlier training is not complete yet; try again later")
         past, shift = retraining.past_trainings(context), _confirmed_level_shift(context)
         refusal = policy.retraining_refusal(
             past, context.now, settings, level_shift=None if shift is None else date.fromisoformat(shift)
         )
-        if event_log.open_trainings(database):  # it completes the interrupted one, which was due
-            refusal = None
         if refusal is not None and not force:
             raise UserError(f"{refusal} To train anyway: --force")
         report(f"Training is due: {reason}" if refusal is None else f"{refusal} Training anyway (--force).")
@@ -253,15 +265,16 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     if failure is not None:
         message = f"The feed cannot be ingested: {failure}."
         found.append(Signal(SignalKind.QUALITY, event_log.INGESTION, now, now, message, {}))
-    went_live = {each.version for each in context.deployments.all(State.LIVE, State.RETIRED)}
-    trainings = event_log.trainings(context.database)
-    pause = retraining.find_pause(context.settings, trainings, now, went_live)
-    if pause is not None:
+    live, trainings = context.deployments.live(), event_log.trainings(context.database)
+    deployed_at = datetime.min if live is None else live.requested_at
+    pause = retraining.find_pause(context.settings, trainings, now, deployed_at)
+    # Once it is over, its signal goes on until a training works, or nothing asks for one any more.
+    known = {each.kind for each in event_log.open_signals(context.database)}
+    if pause is not None and (now < pause.until or (SignalKind.LOOP in known and known & TRAINED_FOR)):
         evidence = {PAUSED_UNTIL: pause.until.isoformat()}
         found.append(Signal(SignalKind.LOOP, "training", now, now, pause.reason, evidence))
     # A person may have trained, or an earlier level, which the loop knows from the deployment only.
     # A training that failed, or whose version a gate refused, does not renew the model.
-    live = context.deployments.live()
     trained = [each.at for each in retraining.counted_trainings(trainings) if each.state == event_log.DONE]
     trained += [] if live is None else [live.requested_at]
     if trained and (age := policy.age_signal(max(trained), now, context.settings)) is not None:
@@ -300,6 +313,7 @@ def _respond_and_alert(context: Context, raised: Signal, done: str | None = None
         except Exception as error:
             failure, done = error, f"The response failed: {_describe(error)}."
     title, suggestion = ALERT_TEXTS[raised.kind]
+    suggestion = SUGGESTIONS.get(raised.subject, suggestion)
     last, live = retraining.last_training(context, raised.id), context.deployments.live()
     if last is not None and last.detail.get(retraining.RESULT) == retraining.REGISTERED:
         suggestion = f"Release the version that was trained: python -m bike_demand deploy {last.version}."
@@ -345,7 +359,7 @@ def _execute_response(context: Context, raised: Signal) -> str:
         case SignalKind.DRIFT:
             return "No action: input drift is only reported."
         case SignalKind.LOOP if _is_paused(raised, context.now):
-            return "Training is paused for a while; the last good model stays live."
+            return "Training is paused for a while."
         case SignalKind.LOOP:
             return "The pause is over: the next training is tried once it is due."
         case SignalKind.BAD_RELEASE:
@@ -368,8 +382,7 @@ def _execute_response(context: Context, raised: Signal) -> str:
 
 def _train(context: Context, reason: str, shift: str | None, **how: Any) -> str:
     """Train, for a level shift after ending a test or watch without a version that has adapted to it."""
-    is_compared = context.deployments.queue_reason() is not None
-    if shift is not None and is_compared and not champion.challenger_has_adapted(context, shift):
+    if shift is not None and not champion.challenger_has_adapted(context, shift):
         champion.end_test_or_watch(context, shift)
     return retraining.train(context, reason, level_shift=shift, **how)
 
@@ -392,10 +405,11 @@ def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) ->
     end = context.deployments.queue_reason()
     if end is not None and (shift is None or champion.challenger_has_adapted(context, shift)):
         return f"No training until {end}: a new version would wait for it and be outdated by then."
+    refusal = retraining.retry_refusal(context)
     # Without a model there are no predictions; but without `deploy.automatic` a new version would only wait.
-    if raised.kind is SignalKind.NO_MODEL and context.settings.deploy.automatic:
-        return None
-    return retraining.retry_refusal(context) or policy.retraining_refusal(
+    if refusal is not None or (raised.kind is SignalKind.NO_MODEL and context.settings.deploy.automatic):
+        return refusal
+    return policy.retraining_refusal(
         retraining.past_trainings(context),
         context.now,
         context.settings,

@@ -99,9 +99,7 @@ def record_other_rollbacks(context: Context) -> None:
 def _close(context: Context, incident: Incident, has_case: bool = False) -> None:
     """End an incident. The alert is raised first, so that an interrupted end is repeated."""
     cost = _cost(context, incident)
-    # Responses repeat daily with new details; keep the latest of those with the same first sentence.
-    responses = {each["response"].partition(". ")[0]: each["response"] for each in incident.responses}
-    done = " ".join(responses.values())
+    done = " ".join(each["response"] for each in incident.responses)
     learned = " Its rows were kept as a regression case, checked before every later training."
     ended_at = context.now
     if incident.kind is SignalKind.BAD_RELEASE and (row := _rolled_back(context, incident)) is not None:

@@ -4,7 +4,7 @@ A training is recorded before it begins (`event_log.trainings`), and each step d
 done: a training is found by its code and data versions, a deployment by its state.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ NEWEST_BEFORE = "newest_version_before"
 DEPLOYMENT_ATTEMPTS = "deployment_attempts"  # attempted deployments without a decision
 REGISTERED = "registered"  # result of a version that waits for a person
 NO_TRAINING = "no_training"  # nothing was trained, so it does not count
+RUN = "run"  # of its version
 
 IN_PROGRESS = {State.QUEUED: "queued for its A/B test", State.TESTING: "in its A/B test"}
 RESULTS = IN_PROGRESS | {
@@ -66,8 +67,6 @@ def train(
     training = event_log.begin_training(
         context.database, reason=reason, at=context.now, signal=signal, detail=detail
     )
-    if manual and not training.detail.get(MANUAL):  # the interrupted one of a signal
-        event_log.update_training(context.database, training.id, detail={MANUAL: True})
     return resume(context, training)
 
 
@@ -106,7 +105,7 @@ def _ensure_trained(context: Context, training: Training) -> int:
     # It may have been registered by an interrupted attempt of this training.
     new = made.version > int(training.detail[NEWEST_BEFORE])
     event_log.update_training(
-        context.database, training.id, version=made.version, detail={NO_TRAINING: not new, "run": made.run_id}
+        context.database, training.id, version=made.version, detail={NO_TRAINING: not new, RUN: made.run_id}
     )
     if new:
         version = context.tracking.version(made.version)
@@ -165,14 +164,15 @@ def _end(
 
 def update_results(context: Context) -> None:
     """Record the results of versions that were waiting, in their tests, or live."""
-    found = {each.version: each for each in context.deployments.all()}
-    rolled_back = {each.version: each for each in context.deployments.all(State.ROLLED_BACK)}
+    # By run, as another registry may use a version's number for another one.
+    found = {each.run_id: each for each in context.deployments.all()}
+    rolled_back = {each.run_id: each for each in context.deployments.all(State.ROLLED_BACK)}
     for training in event_log.trainings(context.database):
-        number, result = training.version or 0, training.detail.get(RESULT)
+        run_id, result = training.detail.get(RUN, ""), training.detail.get(RESULT)
         # Once it went live, a later deployment changes nothing, unless it was rolled back.
-        row = found.get(number) if result in (REGISTERED, *IN_PROGRESS.values()) else None
+        row = found.get(run_id) if result in (REGISTERED, *IN_PROGRESS.values()) else None
         if result in (REGISTERED, *IN_PROGRESS.values(), RESULTS[State.LIVE]):
-            row = rolled_back.get(number, row)
+            row = rolled_back.get(run_id, row)
         if row is None:
             continue
         new = _results(row).get(row.state, result)
@@ -216,10 +216,10 @@ def past_trainings(context: Context) -> list[PastTraining]:
 
 def retry_refusal(context: Context) -> str | None:
     """Why not to train now if the last training made no version, in a sentence; None if it may be tried."""
-    for last in event_log.trainings(context.database)[-1:]:
-        if _made_nothing(last) and context.now < (until := last.at + DAY):
-            return f"The training of {last.at:%Y-%m-%d} failed; the next is due at {until:%Y-%m-%d %H:%M}."
-    return None
+    last = next(reversed(event_log.trainings(context.database)), None)
+    if last is None or not _made_nothing(last) or context.now >= (until := last.at + DAY):
+        return None
+    return f"The training of {last.at:%Y-%m-%d} failed; the next is due at {until:%Y-%m-%d %H:%M}."
 
 
 def _made_nothing(training: Training) -> bool:
@@ -227,19 +227,19 @@ def _made_nothing(training: Training) -> bool:
 
 
 def find_pause(
-    settings: Settings, trainings: Sequence[Training], now: datetime, went_live: Collection[int] = ()
+    settings: Settings, trainings: Sequence[Training], now: datetime, deployed_at: datetime = datetime.min
 ) -> Pause | None:
     """The pause after several failures or refusals in a row, also once it is over; None if there were fewer.
 
-    After it one more training is tried. A training requested by a person resets the count, as does one of a
-    version in `went_live`; one that found nothing new does not count.
+    After it one more training is tried. A training requested by a person resets the count, as does a later
+    deployment of the live version, at `deployed_at`; one that found nothing new does not count.
     """
     failures: list[Training] = []
     for each in reversed(trainings):
         is_manual = each.detail.get(MANUAL)
         if each.state == BEGUN or (each.detail.get(NO_TRAINING) and not is_manual):
             continue
-        if is_manual or each.state != FAILED or each.version in went_live:
+        if is_manual or each.state != FAILED or each.at <= deployed_at:
             break
         failures.append(each)
     if len(failures) < settings.loop.max_failures:

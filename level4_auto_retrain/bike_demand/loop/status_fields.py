@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bike_demand.loop.context import Context
-from bike_demand.loop.retraining import past_trainings
+from bike_demand.loop.retraining import past_trainings, retry_refusal
 from bike_demand.monitoring.retraining_policy import MONTH, reference_of, retraining_refusal
 from bike_demand.release.ab.evidence import Evidence, collect, running_test, running_watch
 from bike_demand.store import event_log
@@ -32,7 +32,7 @@ def _budget(context: Context) -> dict[str, Any]:
     """Trainings spent of the budget, and in `message` why none starts now; None if one could."""
     past = past_trainings(context)
     spent = sum(context.now - each.at < MONTH for each in past)
-    message = retraining_refusal(past, context.now, context.settings)
+    message = retry_refusal(context) or retraining_refusal(past, context.now, context.settings)
     return {"spent": spent, "limit": context.settings.trigger.budget, "days": MONTH.days, "message": message}
 
 

@@ -38,6 +38,7 @@ BASELINE_HISTORY = PROBLEM.season or LABEL_LAG + 28 * DAY
 # Without requests for this long, expected ranges and violations come from the feed only.
 SILENT_AFTER = timedelta(days=2)
 REQUESTS = "requests"
+USUAL = "usual_share"  # key in the evidence of the signal for outcomes that no longer arrive
 SOURCE_PHRASES = {REQUESTS: "in requests", FEED: "in the feed"}
 SINGLE_ROW_RULES = ("units", "ranges")  # which one row can violate
 TEXTS = [name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS]
@@ -91,12 +92,11 @@ def evaluate_signals(
     if len(requested):
         oldest, newest = time_range(requested)
         texts = _with_texts(texts, rows[rows[TIME] < oldest], in_feed)
-        found = check_inputs(requested, settings.quality, texts)
-        rare = {"ongoing": False}  # a client's single mistake is no signal
-        in_requests = [
-            each if _is_frequent(each, requested, MAX_BAD_SHARE) else each.model_copy(update=rare)
-            for each in found
-        ]
+        for each in check_inputs(requested, settings.quality, texts):
+            is_open = _open_signal(database, SignalKind.QUALITY, each.subject, now) is not None
+            # A client's single mistake is no signal.
+            ongoing = each.ongoing and _is_frequent(each, requested, MAX_BAD_SHARE, is_open=is_open)
+            in_requests.append(each.model_copy(update={"ongoing": ongoing}))
         if newest >= until - SILENT_AFTER:
             violations = [*(SourcedViolation(REQUESTS, each) for each in in_requests), *violations]
             recent = requested[TIME] > newest - settings.monitoring.ranges.days * DAY
@@ -113,7 +113,7 @@ def evaluate_signals(
     champion = _champion(tracking, database)
     begin = (until - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
     days = daily_stats.read_days(database, begin, until.date())
-    signals += _outcome_signals(days, now, settings.trigger)
+    signals += _outcome_signals(database, days, now, settings.trigger)
     champion_days = (
         [] if champion is None else _champion_days(database, days, champion.number, begin, until.date())
     )
@@ -139,8 +139,7 @@ def _error_signal(
     rule, subject = settings.trigger, f"version {champion.number}"
     error = policy.error_signal(days, policy.reference_of(champion, "skill"), now, settings)
     recent = policy.recent_days(days, now, rule)
-    found = (each for each in event_log.open_signals(database) if each.kind is SignalKind.ERROR)
-    known = next((each for each in found if each.subject == subject), None)
+    known = _open_signal(database, SignalKind.ERROR, subject, now)
     if known is None or (error is None and recent):
         return error
     if error is None:
@@ -264,17 +263,20 @@ def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
     return bad
 
 
-def _is_frequent(violation: Violation, rows: pd.DataFrame, share: float) -> bool:
+def _is_frequent(violation: Violation, rows: pd.DataFrame, share: float, *, is_open: bool = False) -> bool:
     """Whether more than this share of the newest day's rows violate the rule, and not just single ones, or
     the newest rows of a key all do. Rules that no single row violates have such limits themselves.
+
+    `is_open`: its signal is open, so that half of each limit is enough; else it would come and go near them.
     """
     if violation.rule not in SINGLE_ROW_RULES:
         return True
+    part = 0.5 if is_open else 1.0
     bad = has_row_id(rows, set(violation.rows))
     last_day = bad[rows[TIME] > time_range(rows)[1] - DAY]
-    if last_day.sum() > share * len(last_day) and last_day.sum() >= min(MIN_BAD, len(last_day)):
+    if last_day.sum() > part * share * len(last_day) and last_day.sum() >= part * min(MIN_BAD, len(last_day)):
         return True
-    return any(bad.iloc[each[-MIN_BAD:]].sum() == MIN_BAD for each in by_key(rows) if KEYS)
+    return any(bad.iloc[each[-MIN_BAD:]].sum() >= part * MIN_BAD for each in by_key(rows) if KEYS)
 
 
 def _publish_ranges(
@@ -326,10 +328,10 @@ def _drift(
     When it is due, so are the reports on data and model quality.
     """
     rule, previous, age = settings.monitoring.drift, None, timedelta.max
-    for at, content in daily_stats.latest_drift_reports(database):
-        age = now - at
-        if content["version"] == champion.number and age < 2 * rule.every_days * DAY:
-            previous = content
+    if (last := daily_stats.latest_drift_report(database)) is not None:
+        age = now - last.at
+        if last.content["version"] == champion.number and age < 2 * rule.every_days * DAY:
+            previous = last.content
     if age < rule.every_days * DAY and not force_report:
         return previous
     window = drift.reference_window(tracking, champion, rule.reference_days)
@@ -405,23 +407,34 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
         )
 
 
-def _outcome_signals(days: Sequence[DailyStats], now: datetime, rule: Trigger) -> Iterator[Signal]:
-    """A signal if outcomes no longer arrive: of the newest days far fewer are known than of those before."""
+def _outcome_signals(
+    database: Database, days: Sequence[DailyStats], now: datetime, rule: Trigger
+) -> Iterator[Signal]:
+    """A signal if outcomes no longer arrive: of the newest days with predictions far fewer are known than of
+    those before. While it is open, these are the days before it began.
+    """
     end = (now - LABEL_LAG).date()  # the outcomes of later days are not all due yet
-    first = end - rule.min_days * DAY
-    due = [day for day in days if first <= day.day < end]
-    before = [day for day in days if day.day < first]
+    past = [day for day in days if day.day < end]
+    due, before = past[-rule.min_days :], past[: -rule.min_days]
     share, usual = (
         sum(day.known for day in each) / max(1, sum(day.rows for day in each)) for each in (due, before)
     )
-    if len(due) == rule.min_days and share < usual / 2:
+    known = _open_signal(database, SignalKind.QUALITY, event_log.OUTCOMES, now)
+    if known is not None:
+        usual = known.evidence[USUAL]
+    if share < usual / 2:
         message = (
-            f"Outcomes no longer arrive: they are known for {share:.0%} of the rows predicted from {first} to"
-            f" {due[-1].day}, and for {usual:.0%} of earlier rows."
+            f"Outcomes no longer arrive: of the rows of the last {rule.min_days} days with predictions they"
+            f" are known for {share:.0%}, before for {usual:.0%}."
         )
-        yield Signal(
-            SignalKind.QUALITY, event_log.OUTCOMES, now, now, message, {"since": f"{first}T00:00:00"}
-        )
+        evidence = known.evidence if known else {"since": f"{due[0].day}T00:00:00", USUAL: usual}
+        yield Signal(SignalKind.QUALITY, event_log.OUTCOMES, now, now, message, evidence)
+
+
+def _open_signal(database: Database, kind: SignalKind, subject: str, now: datetime) -> Signal | None:
+    """The open signal; None if there is none, or this is a look at a time before it."""
+    found = (each for each in event_log.open_signals(database) if each.first_at <= now)
+    return next((each for each in found if (each.kind, each.subject) == (kind, subject)), None)
 
 
 def violation_since(violation: Violation, since: datetime) -> Violation:

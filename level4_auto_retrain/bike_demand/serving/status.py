@@ -16,7 +16,7 @@ from bike_demand.core.settings import Dashboard
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.metrics import Metrics, RequestStatistics
 from bike_demand.store import event_log, expected_ranges
-from bike_demand.store.daily_stats import latest_drift_reports, read_days
+from bike_demand.store.daily_stats import latest_drift_report, read_days
 from bike_demand.store.database import Database, open_database
 from bike_demand.store.deployments import all_deployments, history
 from bike_demand.store.queries import workers
@@ -197,7 +197,7 @@ def read_status(database: Database, environment: str, worker_timeout: float) -> 
             or as_of is None
             or datetime.fromisoformat(each["at"]) > as_of - SHOW_REJECTED_FOR
         ],
-        "drift": next((each for _, each in latest_drift_reports(database)), None),
+        "drift": None if (latest := latest_drift_report(database)) is None else latest.content,
         "fallbacks": expected_ranges.count_replaced(database, as_of - timedelta(days=1)) if as_of else {},
         "workers": [each for each in workers(database, worker_timeout) if each.environment == environment],
     }

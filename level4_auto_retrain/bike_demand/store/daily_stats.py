@@ -145,10 +145,9 @@ def store_drift_report(database: Database, at: datetime, content: Mapping[str, A
         session.merge(DriftReport(at, dict(content)))
 
 
-def latest_drift_reports(database: Database, limit: int = 1) -> list[tuple[datetime, dict[str, Any]]]:
-    """The results of the latest drift tests, newest first."""
-    found = database.all(select(DriftReport).order_by(DriftReport.at.desc()).limit(limit))
-    return [(each.at, each.content) for each in found]
+def latest_drift_report(database: Database) -> DriftReport | None:
+    """The result of the latest drift tests; None if there is none yet."""
+    return database.one(select(DriftReport).order_by(DriftReport.at.desc()).limit(1))
 
 
 def _baseline(targets: Mapping[RowId, float]) -> Callable[[RowId], float | None]:

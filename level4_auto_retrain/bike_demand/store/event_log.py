@@ -97,13 +97,12 @@ def open_incident(
 
 
 def record_response(database: Database, incident: int, at: datetime, response: str) -> None:
-    """Record a response to an incident, once. It replaces the last one if only details differ."""
+    """Record a response to an incident, once. It replaces an earlier one with the same first sentence."""
     with database.writing(Incident) as session:
         found = session.get_one(Incident, incident)
         if all(each["response"] != response for each in found.responses):
-            *earlier, last = found.responses or [{"response": ""}]
-            is_new = last["response"].partition(". ")[0] != response.partition(". ")[0]
-            kept = found.responses if is_new else earlier
+            first = response.partition(". ")[0]
+            kept = [each for each in found.responses if each["response"].partition(". ")[0] != first]
             found.responses = [*kept, {"at": at.isoformat(), "response": response}]
 
 
