@@ -13,9 +13,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:  # of a proof, the row: it travels with the report, from a worker too
         if mark := item.get_closest_marker("maturity"):
             item.user_properties.append(("maturity", mark.args[0]))
-    if not config.getoption("--all"):
-        for item in items:
-            if item.get_closest_marker("slow"):
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(600))  # on a busy machine
+            if not config.getoption("--all"):
                 item.add_marker(pytest.mark.skip(reason="slow: give --all"))
 
 

@@ -37,9 +37,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--all"):
-        for item in items:
-            if item.get_closest_marker("slow"):
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(600))  # on a busy machine
+            if not config.getoption("--all"):
                 item.add_marker(pytest.mark.skip(reason="slow: give --all"))
     # Where files are tested side by side, the longest must not come last.
     items.sort(key=lambda item: item.path.name not in ("test_flow.py", "test_story.py"))

@@ -27,16 +27,6 @@ class Load:
         """The versions of that many latest answers."""
         return {version for _, version in self.answers[-count:]}
 
-    def rate(self) -> float:
-        """Answers a second, in the slowest of all whole seconds."""
-        first = self.answers[0][0]
-        whole = int(self.answers[-1][0] - first)
-        counts = [0] * whole
-        for at, _ in self.answers:
-            if int(at - first) < whole:
-                counts[int(at - first)] += 1
-        return min(counts)
-
 
 class _User(asyncio.Protocol):
     def __init__(self, load: Load, request: bytes) -> None:
