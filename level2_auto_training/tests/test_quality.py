@@ -312,6 +312,9 @@ def test_all_that_is_wrong_is_reported_at_once_and_what_is_old_is_not(project: P
         ("gaps", {"share": 2}),
         ("texts", {"known": {"materia": ["oak"]}}),
         ("nulls", {"allowed": ["moistur"]}),
+        ("texts", {"known": {"heat": ["oak"]}}),
+        ("texts", {"known": {"machine": ["m99"]}}),
+        ("nulls", {"allowed": ["heat"]}),
     ],
 )
 def test_settings_of_rules_that_make_no_sense_are_refused(key: str, value: Any) -> None:

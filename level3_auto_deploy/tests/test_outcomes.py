@@ -97,10 +97,27 @@ def test_an_outcome_waits_for_a_prediction_that_another_worker_has_not_stored_ye
     writer.start()
     assert client.post("/outcomes", json=[{"id": id_, "amount": 587}]).json()["new"] == 1
     writer.join()
-    monkeypatch.setattr(outcome_requests, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(app, "OUTCOME_PAUSES", ())
     assert client.post("/outcomes", json=[never_stored]).status_code == 503
     monkeypatch.setattr(outcome_requests, "RECENT_SECONDS", 0.0)
     assert client.post("/outcomes", json=[never_stored]).status_code == 422
+
+
+def test_outcomes_that_wait_for_their_predictions_do_not_hold_up_others(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.post("/outcomes", json=[ONE]).raise_for_status()
+    monkeypatch.setattr(outcome_requests, "open_database", None)  # the database stays open
+    monkeypatch.setattr(app, "OUTCOME_PAUSES", (0.05,) * 200)
+    ids = [str(uuid7()) for _ in range(2 * app.OUTCOME_THREADS)]
+    with ThreadPoolExecutor(len(ids)) as threads:
+        waiting = [threads.submit(client.post, "/outcomes", json=[{"id": id_, "amount": 587}]) for id_ in ids]
+        time.sleep(0.2)
+        assert client.post("/outcomes", json=[ONE]).json()["unchanged"] == 1
+        assert client.post("/outcomes", json=[{"id": "unknown", "amount": 5}]).status_code == 422
+        for id_ in ids:
+            log_prediction(file, id_)
+        assert {each.result().status_code for each in waiting} == {200}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import update
 
 from bike_demand.core.current import Inputs, Row
-from bike_demand.core.settings import load_settings
+from bike_demand.core.settings import QualityRules, load_settings
 from bike_demand.data.frames import features_of, row_ids, to_frame
 from bike_demand.serving.app import create_app
 from bike_demand.serving.fallback import Fallback
@@ -59,9 +59,9 @@ MOISTURE = expected_range(
 FAHRENHEIT = EXAMPLE | {"heat": 76.28}  # the 24.6 degrees of the example in Fahrenheit
 
 
-def fallback(*given: ExpectedRange, **fields: str) -> Fallback:
+def fallback(*given: ExpectedRange, rules: QualityRules | None = None, **fields: str) -> Fallback:
     settings = load_settings(ROOT / "params.yaml").serving.fallback
-    made = Fallback(settings.model_copy(update={"fields": {**settings.fields, **fields}}))
+    made = Fallback(settings.model_copy(update={"fields": {**settings.fields, **fields}}), rules)
     made.update_ranges({each.field: each for each in given})
     return made
 
@@ -106,6 +106,16 @@ def test_unexpected_null_is_replaced(tmp_path: Path) -> None:
     answers, logged, _ = send(tmp_path, "moisture", fallback(HEAT, MOISTURE), dry)
     assert answers[0]["prediction"] == pytest.approx(0.67)
     assert (logged[0].inputs["moisture"], logged[0].replaced) == (None, {"moisture": 0.67})
+
+
+def test_nulls_and_texts_that_quality_accepts_are_left_alone() -> None:
+    accepted = {"nulls": {"allowed": ["moisture"]}, "texts": {"known": {"material": ["oak"]}}}
+    materials = ExpectedRange("material", 0.0, 0.0, [0.0] * 24, AS_OF, ["steel"])
+    applied = fallback(MOISTURE, materials, rules=QualityRules.model_validate(accepted))
+    rows = [Inputs(**EXAMPLE | {"begins": AS_OF, "moisture": None, "material": "oak"})]
+    assert applied.apply(rows) == (rows, None)
+    rows = [Inputs(**EXAMPLE | {"begins": AS_OF, "moisture": 0.01, "material": "stahl"})]
+    assert applied.apply(rows)[1] == [{"moisture": 0.67, "material": "steel"}]
 
 
 def test_field_that_is_often_null_has_no_range(tmp_path: Path) -> None:

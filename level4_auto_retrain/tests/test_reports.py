@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 import pytest
 
-from bike_demand.core.settings import EVIDENTLY, load_settings
+from bike_demand.core.settings import EVIDENTLY, NullsRule, QualityRules, load_settings
 from bike_demand.monitoring import reports
 from tests.corrupted import feed_rows
 from tests.feedmaker import copy_params
@@ -87,6 +87,16 @@ def test_quality_tests_pass_in_a_good_week_and_fail_in_a_bad_one(
     assert all(subject in failed(bad) for subject in subjects)
     assert "speed" not in failed(bad)
     assert good["timestamp"] == NOW.isoformat()
+
+
+def test_accepted_nulls_are_not_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = frame(feed_rows()[:200])
+    requested = reports.table(rows.assign(moisture=np.nan), rows["amount"].to_numpy(float))
+    rules = QualityRules(nulls=NullsRule(allowed=("moisture",)))
+    reports.write_input_summary(requested, NOW, rules)
+    (snapshot,) = snapshots(tmp_path, "data summary")
+    assert "missing values" not in failed(snapshot)
 
 
 def test_workspace_holds_no_raw_rows(weeks: Path) -> None:

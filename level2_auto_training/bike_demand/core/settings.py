@@ -1,12 +1,13 @@
 """The project's settings (params.yaml) as one frozen object, and the paths of its state."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from bike_demand.core.configuration import Section, YamlSettings, read_settings
-from bike_demand.core.current import DEFAULT_PROBLEM, FIELDS, PROBLEM
+from bike_demand.core.current import DEFAULT_PROBLEM, FIELDS, KEYS, PROBLEM
 
 PARAMS = Path("params.yaml")
 Params: Any = PROBLEM.params
@@ -36,22 +37,24 @@ def _off(value: object) -> object:
 T = TypeVar("T")
 Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off (`off` in params.yaml)
 EXPECTED = {name: each.expected for name, each in FIELDS.items() if each.expected is not None}
+TEXTS = [name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS]
+NULLABLE = [name for name, each in FIELDS.items() if each.nullable]
 
 
-def _expected(name: str) -> str:
-    if name not in EXPECTED:
-        raise ValueError(f"{name} has no expected range; give one of {', '.join(EXPECTED)}")
-    return name
+def _one_of(names: Collection[str], what: str) -> AfterValidator:
+    """A validator that refuses any other name; `what` is the reason."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"{name} {what}; give one of {', '.join(names) or 'none'}")
+        return name
+
+    return AfterValidator(check)
 
 
-def _field(name: str) -> str:
-    if name not in FIELDS:
-        raise ValueError(f"{name} is not a field; give one of {', '.join(FIELDS)}")
-    return name
-
-
-ExpectedRangeField = Annotated[str, AfterValidator(_expected)]
-FieldName = Annotated[str, AfterValidator(_field)]
+ExpectedRangeField = Annotated[str, _one_of(EXPECTED, "has no expected range")]
+NullableField = Annotated[str, _one_of(NULLABLE, "is not a field that may be null")]
+TextField = Annotated[str, _one_of(TEXTS, "is not a text field, or is a key")]
 
 
 class StaleRule(Section):
@@ -73,14 +76,14 @@ class NullsRule(Section):
     """
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    allowed: tuple[FieldName, ...] = ()
+    allowed: tuple[NullableField, ...] = ()
 
 
 class TextsRule(Section):
     """Violated if at least this share of a day's rows has texts that the field never had, nor `known`."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
-    known: dict[FieldName, tuple[str, ...]] = {}  # noqa: RUF012 (pydantic copies it)
+    known: dict[TextField, tuple[str, ...]] = {}  # noqa: RUF012 (pydantic copies it)
 
 
 class LevelRule(Section):

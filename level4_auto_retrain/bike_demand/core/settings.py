@@ -1,5 +1,6 @@
 """The project's settings (params.yaml) as one frozen object, and the paths of its state."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
@@ -44,22 +45,24 @@ def _off(value: object) -> object:
 T = TypeVar("T")
 Rule = Annotated[T | None, BeforeValidator(_off)]  # None: switched off (`off` in params.yaml)
 EXPECTED = {name: each.expected for name, each in FIELDS.items() if each.expected is not None}
+TEXTS = [name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS]
+NULLABLE = [name for name, each in FIELDS.items() if each.nullable]
 
 
-def _expected(name: str) -> str:
-    if name not in EXPECTED:
-        raise ValueError(f"{name} has no expected range; give one of {', '.join(EXPECTED)}")
-    return name
+def _one_of(names: Collection[str], what: str) -> AfterValidator:
+    """A validator that refuses any other name; `what` is the reason."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"{name} {what}; give one of {', '.join(names) or 'none'}")
+        return name
+
+    return AfterValidator(check)
 
 
-def _field(name: str) -> str:
-    if name not in FIELDS:
-        raise ValueError(f"{name} is not a field; give one of {', '.join(FIELDS)}")
-    return name
-
-
-ExpectedRangeField = Annotated[str, AfterValidator(_expected)]
-FieldName = Annotated[str, AfterValidator(_field)]
+ExpectedRangeField = Annotated[str, _one_of(EXPECTED, "has no expected range")]
+NullableField = Annotated[str, _one_of(NULLABLE, "is not a field that may be null")]
+TextField = Annotated[str, _one_of(TEXTS, "is not a text field, or is a key")]
 
 
 class StaleRule(Section):
@@ -81,7 +84,7 @@ class NullsRule(Section):
     """
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    allowed: tuple[FieldName, ...] = ()
+    allowed: tuple[NullableField, ...] = ()
 
 
 class LabelsRule(Section):
@@ -97,7 +100,7 @@ class TextsRule(Section):
     """Violated if at least this share of a day's rows has texts that the field never had, nor `known`."""
 
     share: Annotated[float, Field(gt=0, le=1)] = 0.2
-    known: dict[FieldName, tuple[str, ...]] = {}  # noqa: RUF012 (pydantic copies it)
+    known: dict[TextField, tuple[str, ...]] = {}  # noqa: RUF012 (pydantic copies it)
 
 
 class LevelRule(Section):
@@ -151,22 +154,16 @@ class ServiceLog(Section):
     requests: bool = True
 
 
+ReplaceableField = Annotated[str, _one_of([*EXPECTED, *TEXTS], "has neither an expected range nor texts")]
 FallbackPolicy = Literal["typical", "none"]
 
 
 class Fallbacks(Section):
     """When and by what implausible request values are replaced: see `serving.fallback`."""
 
-    fields: dict[str, FallbackPolicy] = {}  # noqa: RUF012 (pydantic copies it); "typical" for all others
+    # "typical" for all others
+    fields: dict[ReplaceableField, FallbackPolicy] = {}  # noqa: RUF012 (pydantic copies it)
     days: Annotated[int, Field(ge=1, le=36_500)] = 45
-
-    @field_validator("fields")
-    @classmethod
-    def _only_replaceable_fields(cls, fields: dict[str, FallbackPolicy]) -> dict[str, FallbackPolicy]:
-        for name in fields:
-            if name not in FIELDS or FIELDS[name].kind != "text":
-                _expected(name)
-        return fields
 
 
 class ServingSettings(Section):

@@ -95,13 +95,13 @@ def write_input_summary(requests: pd.DataFrame, now: datetime, rules: QualityRul
     from evidently.presets.dataset_stats import ValueStatsTests
     from evidently.tests import gte, lte
 
-    nulls = [] if rules.nulls is None else [lte(int(rules.nulls.share * len(requests)))]
     categories = [name for name in CATEGORIES if requests[name].nunique() <= MAX_CATEGORIES]
     tests = {}
     for name in (*NUMBERS, *categories):
         low, high = (rules.ranges or {}).get(name, (None, None))
+        nulls = None if rules.nulls is None or name in rules.nulls.allowed else rules.nulls.share
         tests[name] = ValueStatsTests(
-            missing_values_count_tests=nulls,
+            missing_values_count_tests=[] if nulls is None else [lte(int(nulls * len(requests)))],
             min_tests=[] if low is None else [gte(low)],
             max_tests=[] if high is None else [lte(high)],
         )

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role
 from bike_demand.serving.metrics import CONTENT_TYPE
-from bike_demand.serving.outcome_requests import OutcomeStore, parse_outcomes
+from bike_demand.serving.outcome_requests import NotStoredYetError, OutcomeStore, parse_outcomes
 from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.status import StatusDocument, StatusReporter
@@ -40,6 +40,7 @@ PAGE_HEADERS = {
     " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 }
 OUTCOME_SECONDS = 15.0  # time limit for storing outcomes in the database
+OUTCOME_PAUSES = (0.1, 0.3, 1.0, 2.0)  # seconds to wait for a prediction that is not stored yet
 OUTCOME_THREADS = 4  # of their own, so that a slow database does not hold up /metrics
 
 
@@ -165,9 +166,16 @@ def create_app(
             recorder.flush()  # so that the predictions of an outcome are stored before it
             return outcomes.store(given)
 
+        async def store_once_predicted() -> Stored:
+            loop = asyncio.get_running_loop()
+            for pause in OUTCOME_PAUSES:
+                with suppress(NotStoredYetError):
+                    return await loop.run_in_executor(outcome_threads, store)
+                await asyncio.sleep(pause)
+            return await loop.run_in_executor(outcome_threads, store)
+
         try:
-            storing = asyncio.get_running_loop().run_in_executor(outcome_threads, store)
-            stored = await asyncio.wait_for(storing, OUTCOME_SECONDS)
+            stored = await asyncio.wait_for(store_once_predicted(), OUTCOME_SECONDS)
         except UserError as error:
             raise HTTPException(503, f"nothing was stored; try again later: {error}") from None
         except TimeoutError:  # the thread goes on

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from bike_demand.core.current import Inputs, key_of, time_of
-from bike_demand.core.settings import Fallbacks
+from bike_demand.core.settings import Fallbacks, QualityRules
 from bike_demand.store.tables import ExpectedRange
 
 # By field, the value that replaced the one in the request.
@@ -21,14 +21,15 @@ class _Check(NamedTuple):
     high: float
     by_hour: Sequence[float]
     by_key: Mapping[str, Sequence[float]]
+    may_be_null: bool
     texts: Sequence[str] | None  # the expected values of a text field, the most frequent one first
     since: datetime  # event times from `since` to before `until` are checked
     until: datetime
 
     def is_implausible(self, value: Any) -> bool:
-        if self.texts is not None:
-            return value is not None and value not in self.texts
-        return value is None or not self.low <= value <= self.high
+        if value is None:
+            return not self.may_be_null
+        return value not in self.texts if self.texts is not None else not self.low <= value <= self.high
 
     def typical_value(self, row: Inputs) -> float | str:
         """The value to expect for this row: that of its key at its hour, if known."""
@@ -39,15 +40,18 @@ class _Check(NamedTuple):
 
 
 class Fallback:
-    """The policy for each field, with the expected ranges. One instance per process; thread-safe."""
+    """The policy for each field, with the expected ranges. One instance per process; thread-safe.
 
-    def __init__(self, settings: Fallbacks | None = None) -> None:
-        self._settings = settings
+    Texts and nulls that the quality rules accept are plausible.
+    """
+
+    def __init__(self, settings: Fallbacks | None = None, rules: QualityRules | None = None) -> None:
+        self._settings, self._rules = settings, rules or QualityRules()
         self._checks: tuple[_Check, ...] = ()
 
     def update_ranges(self, ranges: Mapping[str, ExpectedRange]) -> None:
         """Use these expected ranges from now on."""
-        self._checks = () if self._settings is None else _checks(ranges, self._settings)
+        self._checks = () if self._settings is None else _checks(ranges, self._settings, self._rules)
 
     def apply(self, rows: Sequence[Inputs]) -> tuple[Sequence[Inputs], Sequence[Replaced | None] | None]:
         """The rows as the models get them, and the replacements in each; None if nothing was replaced."""
@@ -70,8 +74,12 @@ class Fallback:
         return (rows, None) if model_rows is None else (model_rows, replaced)
 
 
-def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_Check, ...]:
+def _checks(
+    ranges: Mapping[str, ExpectedRange], settings: Fallbacks, rules: QualityRules
+) -> tuple[_Check, ...]:
     span = timedelta(days=settings.days)
+    nullable = rules.nulls.allowed if rules.nulls else ()
+    known = rules.texts.known if rules.texts else {}
     return tuple(
         _Check(
             each.field,
@@ -79,7 +87,8 @@ def _checks(ranges: Mapping[str, ExpectedRange], settings: Fallbacks) -> tuple[_
             each.high,
             each.by_hour,
             each.by_key or {},
-            each.texts,
+            each.texts is not None or each.field in nullable,
+            each.texts and [*each.texts, *known.get(each.field, ())],
             each.as_of - span,
             each.as_of + span,
         )

@@ -2,7 +2,7 @@
 
 import codecs
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from bike_demand.core.current import LABEL, Outcome, OutcomeOfPrediction, RowId, label_of, row_id
-from bike_demand.core.errors import UserError
+from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.data.month import iso
 from bike_demand.serving.request_body import MAX_ROWS, reject_duplicate_fields, validation_error
 from bike_demand.store.database import Database, open_database
@@ -19,7 +19,6 @@ from bike_demand.store.queries import rows_of
 
 # Age up to which a prediction may be in another worker's queue: two of the longest flushes.
 RECENT_SECONDS = 120.0
-PATIENCE_SECONDS = 5.0  # how long to wait for it
 
 _BY_ROW, _BY_ID = "by row", "by id"
 
@@ -47,6 +46,10 @@ def refusal(message: str, *place: int | str) -> RequestValidationError:
     return RequestValidationError([{"type": "value_error", "loc": ("body", *place), "msg": message}])
 
 
+class NotStoredYetError(UserError):
+    """A recent prediction is not in the database: another worker may store it soon."""
+
+
 class OutcomeStore:
     """Stores outcomes in the database at an address, opened on first use."""
 
@@ -55,35 +58,20 @@ class OutcomeStore:
         self._database: Database | None = None
 
     def store(self, outcomes: Sequence[OutcomeReport]) -> Stored:
-        """Store outcomes durably. Raises UserError if the database is down or a prediction is not stored yet,
+        """Store outcomes durably. Raises UserError if the database is down, NotStoredYetError,
         RequestValidationError if there is no prediction with a given id, two labels for a row, or a key that
         the database cannot hold; then nothing is stored.
         """
-        database = self._database or open_database(self._address)
+        self._database = database = self._database or open_database(self._address)
+        ids = [each.id for each in outcomes if isinstance(each, OutcomeOfPrediction)]
         try:
-            ids = [each.id for each in outcomes if isinstance(each, OutcomeOfPrediction)]
-            predicted = _wait_for_rows(database, ids)
-            labels: dict[RowId, float] = {}
-            for place, each in enumerate(outcomes):
-                if not isinstance(each, OutcomeOfPrediction):
-                    row = row_id(each)
-                elif each.id in predicted:
-                    row = predicted[each.id]
-                else:
-                    raise refusal(f"no prediction has the id {each.id}", place, "id")
-                label = float(label_of(each))  # PostgreSQL does not convert a boolean
-                if labels.setdefault(row, label) != label:
-                    name = " ".join((iso(row[0]), row[1])).strip()
-                    raise refusal(f"{name} is given twice, with different labels", place, LABEL)
-            stored = store(database, labels)
-        except BaseException as error:
+            return store(database, _labels(outcomes, rows_of(database, ids)))
+        except ValueError as error:
+            raise refusal(str(error)) from None
+        except UnreachableError:
             self._database = None  # reopen it: it may have been deleted and created anew
             database.close()
-            if isinstance(error, ValueError):
-                raise refusal(str(error)) from None
             raise
-        self._database = database
-        return stored
 
     def close(self) -> None:
         """Close the database."""
@@ -91,18 +79,23 @@ class OutcomeStore:
             self._database.close()
 
 
-def _wait_for_rows(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
-    """The rows of predictions, without unknown ids. Waits for recent ones, which another worker may not have
-    stored yet; raises UserError if it does not store them soon.
-    """
-    until = time.monotonic() + PATIENCE_SECONDS
-    found = rows_of(database, ids)
-    while missing := [each for each in ids if each not in found and _is_recent(each)]:
-        if time.monotonic() > until:
-            raise UserError(f"the prediction {missing[0]} is not stored yet")
-        time.sleep(0.1)
-        found |= rows_of(database, missing)
-    return found
+def _labels(outcomes: Sequence[OutcomeReport], predicted: Mapping[str, RowId]) -> dict[RowId, float]:
+    """The label of each row; `predicted`: the rows of predictions, by id."""
+    labels: dict[RowId, float] = {}
+    for place, each in enumerate(outcomes):
+        if not isinstance(each, OutcomeOfPrediction):
+            row = row_id(each)
+        elif each.id in predicted:
+            row = predicted[each.id]
+        elif _is_recent(each.id):
+            raise NotStoredYetError(f"the prediction {each.id} is not stored yet")
+        else:
+            raise refusal(f"no prediction has the id {each.id}", place, "id")
+        label = float(label_of(each))  # PostgreSQL does not convert a boolean
+        if labels.setdefault(row, label) != label:
+            name = " ".join((iso(row[0]), row[1])).strip()
+            raise refusal(f"{name} is given twice, with different labels", place, LABEL)
+    return labels
 
 
 def _is_recent(id_: str) -> bool:

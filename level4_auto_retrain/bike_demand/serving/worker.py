@@ -49,7 +49,7 @@ class ServiceWorker:
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
         self._reported: LiveModels | None = None  # as stored in the database
         self._report_at = 0.0  # when to renew it
-        self.fallback = Fallback(given.fallback)
+        self.fallback = Fallback(given.fallback, settings.quality)
         self._logs = JsonLogs()
         self._metrics = Metrics()
         timeout = MISSED_HEARTBEATS * max(given.poll_seconds, given.log.flush_seconds) + 1
