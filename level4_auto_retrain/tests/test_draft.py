@@ -191,6 +191,7 @@ def test_short_dates_are_dates(tmp_path: Path, form: str, first: str) -> None:
         ("1{0}.5 km/h", "a number with a unit"),
         ("Thu {0} Jan 2023", "a date"),
         ("shop {0}", None),
+        ("0{0} 123 456", None),
         ("C-{0}", None),
     ],
 )

@@ -47,7 +47,7 @@ _CURRENCY, _AMOUNT = r"(?:[€$£¥]|EUR|USD|GBP|CHF|JPY)", r"[+-]?\d[\d.,]*"
 # Texts that could be a better input.
 _LOOKS_LIKE = {
     "a number with a unit": rf"{_CURRENCY}\s*{_AMOUNT}|{_AMOUNT}\s*[^\d\s]{{1,5}}",
-    "a date": r".*\b\d+[./ -]+(\d+|[^\W\d]{3,9})[./, -]+\d+\b.*",
+    "a date": r".*\b(\d\d?|\d{4})[./ -]+(\d\d?|[^\W\d]{3,9})[./, -]+(\d\d?|\d{4})\b.*",
 }
 _INDEX = r"column \d+|Unnamed: \d+|__index_level_\d+__"  # integer columns that programs add
 _EIGHT_DIGITS = r"(19|20)\d\d[01]\d[0-3]\d"  # a date, not a number
