@@ -1,5 +1,6 @@
 """The A/B test from its beginning to its end: `ab step`, `ab status` and `ab stop`."""
 
+import errno
 import json
 import shutil
 import time
@@ -24,9 +25,9 @@ from bike_demand.release.ab.evidence import ComparisonKind, Evidence
 from bike_demand.release.decision import page_of
 from bike_demand.release.gates import Gate, GateContext, GateResult
 from bike_demand.store.database import open_database
-from bike_demand.store.deployments import Deployments, history, open_deployments
+from bike_demand.store.deployments import DATABASE_TAG, Deployments, history, open_deployments
 from bike_demand.store.tables import Deployment, State
-from bike_demand.store.tracking import CHAMPION, Tracking
+from bike_demand.store.tracking import CHAMPION, MODEL_NAME, Tracking
 from bike_demand.store.traffic_split import CHALLENGER, PREVIOUS
 from tests.conftest import ROOT, Run, project_in
 from tests.predictions import log, model_with_error, rows_between, store_outcomes
@@ -210,6 +211,21 @@ def test_registry_and_database_that_do_not_belong_together_are_left_alone(
     assert known(tested) == before
 
 
+def test_only_a_command_that_decides_takes_over_a_registry_without_the_tag(
+    tested: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tested.client() as client:
+        client.delete_registered_model_tag(MODEL_NAME, DATABASE_TAG)
+    before = known(tested)
+    with monkeypatch.context() as patch:
+        patch.setenv("BIKE_ENVIRONMENTS__PRODUCTION__DATABASE", "sqlite:///state/forgotten.db")
+        assert "ab step)" in run("ab", "status", "--as-of", "2011-03-03").out
+    assert "ab step)" in run("ab", "status", "--as-of", "2011-03-03").out
+    assert (known(tested), tested.registered_model()[1]) == (before, {})
+    assert run("ab", "step", "--as-of", "2011-03-03").status == 0
+    assert (known(tested), set(tested.registered_model()[1])) == (before, {DATABASE_TAG})
+
+
 def test_incomplete_day_is_ignored(tested: Tracking, run: Run) -> None:
     answered("2011-03-02", 10.0, 40.0)
     output = run("ab", "step", "--as-of", "2011-03-01T23:00:00")
@@ -308,10 +324,19 @@ def lose_feed() -> None:
     shutil.rmtree("state/data")
 
 
-def test_reference_time_without_data_uses_outcomes_also_after_an_outage(tested: Tracking, run: Run) -> None:
+@pytest.mark.parametrize("is_full", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_reference_time_without_data_uses_outcomes_also_after_an_outage(
+    tested: Tracking, run: Run, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
     answered("2011-03-03", 20.0, 20.0)
     answered("2011-03-31", 20.0, 60.0, since="2011-03-24")
     lose_feed()
+    if is_full:
+
+        def write(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(step_module, "ingest", write)
     output = run("ab", "step").out
     assert "warning: the reference time may be outdated" in output
     assert "Version 2 is rejected: far worse" in output
@@ -319,16 +344,37 @@ def test_reference_time_without_data_uses_outcomes_also_after_an_outage(tested: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("is_lost", "begins"), [(False, "2011-04-01"), (True, "2011-03-05")])
+@pytest.mark.parametrize(
+    ("is_lost", "how", "begins"),
+    [
+        (False, "ab step", "2011-04-01"),
+        (True, "ab step", "2011-03-05"),
+        (True, "deploy", "2011-03-05"),
+        (True, "release", "2011-03-05"),
+    ],
+)
 @pytest.mark.usefixtures("tested")
-def test_next_test_does_not_begin_in_the_past(deploy: Deploy, run: Run, is_lost: bool, begins: str) -> None:
+def test_next_test_or_watch_does_not_begin_in_the_past(
+    deploy: Deploy, run: Run, is_lost: bool, how: str, begins: str
+) -> None:
     deploy(3, "2011-03-02")
     answered("2011-03-05", 10.0, 14.0)
+    far = [rows_between("2011-03-03", "2011-03-04")[0].model_copy(update={"begins": datetime(2012, 6, 13)})]
+    log(far, (1, model_with_error(10.0)))
+    store_outcomes(far)
     assert run("ingest", "--as-of", "2011-03-02").status == 0
     if is_lost:
         Path("feed").rename("aside")
-    assert "Version 3 passed all gates" in run("ab", "step").out
-    assert (current_deployment(3).test or {})["began"] == f"{begins}T00:00:00"
+    if how == "deploy":
+        assert run("ab", "stop", "--reason", "a better one").status == 0
+        delivery.deploy(load_settings(), "3", None, print, gates=())
+    elif how == "release":
+        delivery.release(load_settings(), "3", "a better one", None, print, gates=())
+    else:
+        assert "Version 3 passed all gates" in run("ab", "step").out
+    row = current_deployment(3)
+    began = datetime.fromisoformat(row.test["began"]) if row.test else row.changed_at
+    assert began == datetime.fromisoformat(begins)
 
 
 @pytest.mark.slow

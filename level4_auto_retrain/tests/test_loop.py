@@ -1,5 +1,6 @@
 """The loop over several cycles: signals, responses, event log."""
 
+import errno
 import json
 import re
 import shutil
@@ -740,6 +741,20 @@ def test_first_model_is_trained_and_released(stored: Path, run: Run, monkeypatch
 
 
 @pytest.mark.slow
+def test_outdated_queued_version_is_closed_by_the_next_cycle(
+    live_project: Path, database: Database, run: Run
+) -> None:
+    change_params(live_project, watch_days="0")
+    for number, state in ((2, State.QUEUED), (3, State.LIVE)):
+        register(Path("model"))
+        deploy_without_gates(number, state)
+    assert "Version 2 is queued; the next step ends" in run("ab", "status", "--as-of", "2011-03-03").out
+    assert "Version 2 is not deployed: a later deployment went live." in run_cycle(run, "2011-03-03")
+    assert [each.state for each in all_deployments(database)][1:] == [State.SUPERSEDED, State.LIVE]
+    assert run_cycle(run, "2011-03-04") == "Version 3 is live; nothing to do.\n"
+
+
+@pytest.mark.slow
 def test_failed_training_of_the_first_model_is_tried_again_the_next_day(
     stored: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1196,13 +1211,18 @@ def test_unreachable_feed_is_retried_by_the_step_runner(
 
 
 def test_feed_that_cannot_be_ingested_is_a_signal_and_the_cycle_continues(
-    live_project: Path, database: Database, run: Run
+    live_project: Path, database: Database, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def write(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cycle, "ingest", write)
+        assert "data-quality: The feed cannot be ingested: [Errno 28] No space" in run_cycle(run, BEGAN)
     (live_project / "feed" / "2011-02.csv").unlink()
     out = run_cycle(run, BEGAN)
-    assert "data-quality: The feed cannot be ingested: " in out
+    assert "The feed still cannot be ingested: " in out
     assert "2011-02 is missing" in out
-    assert "The feed still cannot be ingested: " in run_cycle(run, BEGAN)
     assert "data-quality, ingestion: " in run("monitor", "--as-of", BEGAN).out
     write_feed(live_project / "feed")
     assert "Resolved: data-quality, ingestion." in run_cycle(run, "2011-03-02")

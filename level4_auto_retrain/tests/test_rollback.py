@@ -178,18 +178,21 @@ def test_an_interrupted_promotion_is_not_taken_for_the_rollback(
 def test_older_versions_that_waited_when_a_later_one_went_live_stay_ended_after_its_rollback(
     tracking: Tracking, run: Run
 ) -> None:
-    for number in (4, 5, 6):
+    for number in (4, 5, 6, 7):
         register(constant(Path(str(number)), float(number)), tracking=tracking)
     deploy_without_gates(4, State.VALIDATING, at=NOW)
     assert "the next step resumes them" in run("ab", "status", "--as-of", "2011-04-05").out
     deploy_without_gates(5, State.QUEUED, at=NOW)
+    deploy_without_gates(7, State.VALIDATING, at=NOW)
     deploy_without_gates(6, at=NOW)
     back()
-    assert "the next step ends this deployment" in run("ab", "status", "--as-of", "2011-04-05").out
+    status = run("ab", "status", "--as-of", "2011-04-05").out
+    assert [status.count(each) for each in ("the next step ends", "the next step resumes")] == [2, 1]
     out = run("ab", "step", "--as-of", "2011-04-05").out
     assert ["Version 4 is not deployed" in out, "Version 5 is not deployed" in out] == [True, True]
     assert {current_deployment(each).state for each in (4, 5)} == {State.SUPERSEDED}
     assert "superseded" in page_of(4).read_text(encoding="utf-8")
+    assert "Version 7 is not deployed" not in out  # it is newer than what went live
     assert tracking.aliases() == {"champion": 3}
 
 

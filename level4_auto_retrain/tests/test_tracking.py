@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic.util.exc import CommandError
 
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import load_settings
@@ -339,11 +340,22 @@ def test_a_file_that_is_no_database_is_reported_in_one_line(untouched: Tracking)
     assert "\n" not in str(caught.value)
 
 
-def test_a_database_of_another_program_is_reported_in_one_line(untouched: Tracking) -> None:
+@pytest.mark.parametrize(
+    ("is_upgraded", "message"), [(False, "belongs to another program"), (True, "upgraded; try again")]
+)
+def test_a_database_with_other_migrations_is_reported_in_one_line(
+    untouched: Tracking, monkeypatch: pytest.MonkeyPatch, is_upgraded: bool, message: str
+) -> None:
     Path("state").mkdir()
     with closing(sqlite3.connect(DATABASE)) as connection, connection:
         connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
         connection.execute("INSERT INTO alembic_version VALUES ('0001')")
-    with pytest.raises(UserError, match="belongs to another program") as caught:
+    if is_upgraded:  # by another process, at the same time
+
+        def migrate(*_: object) -> None:
+            raise CommandError("Online migration expected to match one row when updating 'a' to 'b'; 0 found")
+
+        monkeypatch.setattr("alembic.command.upgrade", migrate)
+    with pytest.raises(UserError, match=message) as caught:
         untouched.champion()
     assert "\n" not in str(caught.value)

@@ -174,8 +174,10 @@ class Connection:
         again = "`python -m bike_demand train` registers a new version"
         if getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST":
             return f"does not exist in {self.where}: never created, or deleted; {again}"
-        if type(error).__module__.startswith("alembic."):  # has migrations, but not MLflow's
-            return f"{self.where} belongs to another program; give MLflow a database of its own"
+        if type(error).__module__.startswith("alembic."):
+            if "Can't locate revision" in str(error):  # has migrations, but not MLflow's
+                return f"{self.where} belongs to another program; give MLflow a database of its own"
+            return f"{self.where}: its tables are being created or upgraded; try again"
         message = " ".join(str(error).replace(self.uri, self.where).split())  # without a password
         if self._file and ("not a database" in message or "malformed" in message):
             return f"{self.where} is damaged; put a backup in its place, or move it away, then {again}"

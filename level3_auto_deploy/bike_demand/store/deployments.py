@@ -26,7 +26,7 @@ from bike_demand.core.current import LABEL_LAG, clock_time
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.store.database import Database, lock, open_database
-from bike_demand.store.queries import first_served_since, workers
+from bike_demand.store.queries import first_served_since, newest_known_rows, workers
 from bike_demand.store.tables import Deployment, State, Transition
 from bike_demand.store.tracking import CHAMPION, HANDOFF_ARTIFACT, MODEL_NAME, Tracking, Version
 from bike_demand.store.traffic_split import (
@@ -66,17 +66,25 @@ class Deployments:
     ) -> None:
         self.settings, self.tracking, self.database, self.as_of = settings, tracking, database, as_of
         self.completed: list[Transition] = []  # the interrupted transitions that `reconcile` completed
-        self.not_before: datetime | None = None  # the reference time of evidence that is newer than the feed
+        self.reading = False  # whether a command only shows them, and must not take a registry over
         self._report = report
 
     @property
     def now(self) -> datetime:
         """The reference time; without ingested data the machine's, because a rollback must always work."""
         try:
-            now = clock.now(self.settings, self.as_of)
-            return max(now, self.not_before or now)
+            return clock.now(self.settings, self.as_of)
         except UserError:
             return clock_time()
+
+    @property
+    def begin(self) -> datetime:
+        """When a test or watch begins that is started now: not before the rows that have an outcome already,
+        which may be newer than the ingested data. It would be decided on a part of its days.
+        """
+        if self.as_of is not None or self.settings.clock == "wall":
+            return self.now
+        return clock.advance(self.now, newest_known_rows(self.database, clock.MIN_ROWS))
 
     def all(self, *states: State) -> list[Deployment]:
         """The deployments in one of these states (default: all), oldest first."""
@@ -103,14 +111,13 @@ class Deployments:
         ]
 
     def is_outdated(self, row: Deployment) -> bool:
-        """Whether its gates were interrupted, and a later deployment went live, whatever became of that; if
-        it is queued, a later one of a newer version.
+        """Whether it is undecided, and a later deployment of a newer version went live, whatever became of
+        that.
         """
         went_live = self.all(State.LIVE, State.RETIRED, State.ROLLED_BACK)
-        later = [each for each in went_live if each.began_at > row.began_at]
-        if row.state is State.QUEUED:
-            return any(each.version > row.version for each in later)
-        return row.state in UNDECIDED and bool(later)
+        return row.state in UNDECIDED and any(
+            each.began_at > row.began_at and each.version > row.version for each in went_live
+        )
 
     def find(self, version: Version) -> Deployment | None:
         """The version's live or testing deployment, else its latest; None if it has none."""
@@ -168,10 +175,10 @@ class Deployments:
         so that the watch can compare the two. Does nothing if it is in that state already; only its gates can
         begin again. Raises UserError if the champion is no longer the one that the version was compared with.
         """
+        at = at or (self.begin if state in (State.TESTING, State.LIVE) else self.now)
         with self._transition(row) as (session, live, testing):
             if row.state is state is not State.VALIDATING:
                 return
-            at = at or self.now
             _update(session, row, evidence)
             champion = None if live is None else live.version
             if state is State.VALIDATING:
@@ -207,7 +214,7 @@ class Deployments:
         with self._transition(good) as (session, live, testing):
             if (live and live.id) != (bad and bad.id):
                 return
-            at, number = at or self.now, good.version
+            at, number = at or (self.begin if bad is None else self.now), good.version
             if live is not None:
                 _update(session, live, {**watch, "bake_until": None, "against": number})
                 if testing is not None:
@@ -283,7 +290,7 @@ class Deployments:
             aliases, versions, rows = self._read()
         live, previous = {row.state: row for row in rows}.get(State.LIVE), aliases.get(PREVIOUS)
         if live is not None and previous != _implied_aliases(live, None).get(PREVIOUS):
-            until = None if previous is None else self._bake_until(self.now)
+            until = None if previous is None else self._bake_until(self.begin)
             if previous is not None and until is None:  # by the settings, no version is watched
                 self.remove_alias(PREVIOUS)
             if live.is_watched or until is not None:
@@ -299,20 +306,20 @@ class Deployments:
 
         Raises UserError if registry and database do not belong together: by the registered model's tag or,
         before it has one, by a version that both know. Otherwise one wrong address would end all deployments.
+        A command that only reads is not enough to write the tag, or to adopt a champion without it.
         """
-        (aliases, tags), versions, rows = (
-            self.tracking.registered_model(),
-            self.tracking.versions(),
-            self.all(),
-        )
+        aliases, tags = self.tracking.registered_model()
+        versions, rows = self.tracking.versions(), self.all()
         owner = tags.get(DATABASE_TAG)
         common = (row.id == owner if owner else _registered_version(row, versions) for row in rows)
-        if (rows or owner) and not any(common):
+        belongs = any(common) or not (rows or owner)
+        if not belongs or (self.reading and not owner and (rows or CHAMPION in aliases)):
             change = f"set it to {rows[-1].id}" if rows else "delete it"
+            how = f"tag {DATABASE_TAG} of the registered model {MODEL_NAME}: {change}"
+            how = "python -m bike_demand ab step" if belongs else how
             raise UserError(
                 f"{self.tracking.where} does not belong to {self.database.where}; correct tracking.uri or"
-                f" environments.production.database (to join them: tag {DATABASE_TAG} of the registered model"
-                f" {MODEL_NAME}: {change})"
+                f" environments.production.database (to join them: {how})"
             )
         if rows and not owner:
             with self.tracking.client() as client:
@@ -331,7 +338,7 @@ class Deployments:
             version = self.tracking.version(number)
         if (row is None and version is None) or (row and version and row.is_of(version)):
             return False
-        since = self.now
+        since = self.begin
         if alias == CHAMPION and number is not None:
             first = first_served_since(self.database, number, None if row is None else row.version) or since
             left = (each.at for each in history(self.database) if each.old is State.LIVE is not each.new)
@@ -454,7 +461,8 @@ def open_deployments(
     patience: float = 0.0,
 ) -> Iterator[Deployments]:
     """The reconciled deployments of production. `locked`: hold the lock against other deploying commands.
-    `reading`: for commands that only show them: an unreachable registry is just a warning.
+    `reading`: for commands that only show them: a registry that is unreachable, or joined with no database
+    yet, is just a warning.
 
     Raises UserError if another command still holds the lock after `patience` seconds, UnreachableError if a
     store is down.
@@ -464,6 +472,7 @@ def open_deployments(
         lock(database, "deployment", patience) if locked else nullcontext(),
     ):
         deployments = Deployments(settings, Tracking(settings), database, as_of, report)
+        deployments.reading = reading
         try:
             deployments.reconcile()
         except UserError as error:

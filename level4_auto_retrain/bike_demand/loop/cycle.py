@@ -33,7 +33,7 @@ from bike_demand.monitoring.signals import evaluate_signals
 from bike_demand.release.ab.step import step
 from bike_demand.store import event_log
 from bike_demand.store.database import BusyError, Database, lock, open_database
-from bike_demand.store.deployments import Deployments, Emit
+from bike_demand.store.deployments import UNDECIDED, Deployments, Emit
 from bike_demand.store.retention import delete_old
 from bike_demand.store.tables import PRIORITY, Signal, SignalKind
 from bike_demand.store.tracking import Tracking
@@ -254,7 +254,7 @@ def _ingest(settings: Settings, as_of: datetime | None, run_step: StepRunner = c
     with lock_data(DATA_SECONDS):
         try:
             run_step("ingest", update)
-        except UserError as error:
+        except (UserError, OSError) as error:
             return str(error)
     return None
 
@@ -436,7 +436,7 @@ def _blocking_signal(open_signals: Sequence[Signal], now: datetime) -> str | Non
 
 def _finish_cycle(context: Context) -> None:
     """Advance tests and watches, record the results of trainings, and delete old predictions."""
-    if context.deployments.queue_reason() is not None or context.deployments.waiting():
+    if context.deployments.queue_reason() is not None or context.deployments.all(*UNDECIDED):
         try:
             step(context.settings, context.as_of, context.report, context.runner.run_step)
         except BusyError:

@@ -39,7 +39,6 @@ def deploy(
     gates: Sequence[Gate] | None = None,
     run: StepRunner = call,
     patience: float = 0.0,
-    not_before: datetime | None = None,
 ) -> None:
     """Take a version (its number, or `latest`) through the gates, and start its A/B test.
 
@@ -49,7 +48,6 @@ def deploy(
     refuses the version, or another deployment is still running after `patience` seconds.
     """
     with open_deployments(settings, as_of, report, patience=patience) as deployments:
-        deployments.not_before = not_before
         version = find(deployments.tracking, wanted)
         row = deployments.find(version)
         if row is not None and (standing := reason_to_skip(deployments, row, wanted)):

@@ -113,6 +113,13 @@ def first_served_since(database: Database, version: int, other: int | None) -> d
     return database.one(later if last is None else later.where(predictions.made_at > last))
 
 
+def newest_known_rows(database: Database, number: int) -> list[datetime]:
+    """The event times of the last so many predicted rows with an outcome, ascending."""
+    is_predicted = select(predictions.id).where(_same(predictions, outcomes)).exists()
+    last = select(outcomes.event_time).where(is_predicted).order_by(outcomes.event_time.desc())
+    return database.all(last.limit(number))[::-1]
+
+
 def count_missing_outcomes(database: Database, since: datetime, until: datetime) -> int:
     """The number of rows from `since` to before `until` with a prediction but no outcome yet."""
     rows = (

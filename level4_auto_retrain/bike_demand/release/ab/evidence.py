@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from bike_demand import clock
-from bike_demand.core.current import DELAY, LABEL_LAG, PROBLEM, target_of
+from bike_demand.core.current import LABEL_LAG, PROBLEM, target_of
 from bike_demand.core.settings import AB, DATA, Settings
 from bike_demand.data.ingested import ingested_months
 from bike_demand.release.ab.statistics import (
@@ -34,7 +34,6 @@ from bike_demand.store.traffic_split import CHALLENGER, ABTest
 # At the end of a test, outcomes must be known for this share of the predicted rows. Otherwise the test goes
 # on for at most another `days` days.
 KNOWN_SHARE = 0.5
-LARGEST_GAP = timedelta(days=3)  # a few rows with an outcome this long after the previous one are outliers
 
 
 class ComparisonKind(StrEnum):
@@ -122,18 +121,11 @@ def collect(deployments: Deployments, comparison: Comparison) -> Evidence:
 
 
 def _now(settings: Settings, as_of: datetime | None, began: datetime, found: Sequence[Pair]) -> datetime:
-    """The end of the ingested data or, if later, of the rows with an outcome, which arrive more often.
-
-    A few rows far later than the others (for example test requests for next year) are ignored.
-    """
+    """The reference time; with the feed's clock that of the rows with an outcome, if it is later."""
     if as_of is not None or settings.clock == "wall":
         return clock.now(settings, as_of)
     now = max(began, clock.now(settings, None)) if ingested_months(DATA) else began
-    for at, pair in enumerate(found):
-        if pair.time > now + LARGEST_GAP and len(found) - at < MIN_GUARDRAIL_ROWS:
-            break
-        now = max(now, pair.time + DELAY)
-    return now
+    return clock.advance(now, [pair.time for pair in found])
 
 
 def evaluate(

@@ -42,7 +42,7 @@ def ingest_feed(
     try:
         with lock_data(patience):
             run("ingest", lambda: ingest(Source(settings.feed), DATA, settings.first_month))
-    except UserError as error:
+    except (UserError, OSError) as error:
         report(f"warning: the reference time may be outdated, as nothing was ingested: {error}")
 
 
@@ -70,13 +70,13 @@ def step(
             deployments.transition(row, State.SUPERSEDED, reason)
             write_pages(deployments)
             note(f"Version {row.version} is not deployed: {reason}.")
-        times = [_evaluate_watch(deployments, note, run), _evaluate_test(deployments, note, run)]
+        _evaluate_watch(deployments, note, run)
+        _evaluate_test(deployments, note, run)
         newest = None if deployments.queue_reason() else _next_waiting(deployments, note)
         promote_newest(deployments, note, run)
         delete_old(deployments.database, settings, deployments.now)
     if newest is not None:
-        # Not before the last test or watch was decided: its outcomes may be newer than the ingested data.
-        _start(settings, newest, as_of, max(filter(None, times), default=None), note, run)
+        _start(settings, newest, as_of, note, run)
     if not lines:
         report("No test or watch is running and no version is queued; nothing to do.")
 
@@ -125,11 +125,11 @@ def _stop_test(deployments: Deployments, row: Deployment, reason: str, report: E
     report(f"The test of version {row.version} is stopped; version {row.against} stays. {rollout}")
 
 
-def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> datetime | None:
-    """Evaluate the watch: roll the champion back or end the watch. Returns the reference time, if any."""
+def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> None:
+    """Evaluate the watch: roll the champion back or end the watch."""
     comparison, row = running_watch(deployments), deployments.live()
     if comparison is None or row is None:
-        return None
+        return
     evidence = run(f"watch version {comparison.version}", lambda: collect(deployments, comparison))
     watch = evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
@@ -142,20 +142,19 @@ def _evaluate_watch(deployments: Deployments, report: Emit, run: StepRunner) -> 
         deployments.end_watch(row, reason, evidence.now, watch=watch)
         write_pages(deployments)
         report(f"Version {comparison.version} {reason}.")
-    return evidence.now
 
 
-def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> datetime | None:
-    """Evaluate the running test and act on its verdict. Returns the reference time; None without a test."""
+def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> None:
+    """Evaluate the running test and act on its verdict."""
     comparison, row = running_test(deployments), deployments.testing()
     if comparison is None or row is None:
-        return None
+        return
     evidence = run(f"A/B test of version {comparison.version}", lambda: collect(deployments, comparison))
     name, ab = f"Version {comparison.version}", evidence.model_dump(mode="json")
     if evidence.verdict == "continue":
         until = f"until {comparison.end:%Y-%m-%d}, or up to twice as long with too few outcomes"
         report(f"Testing {name.lower()} against version {comparison.against} {until}: {evidence.reason}.")
-        return evidence.now
+        return
     if evidence.days and (ratio := evidence.days[-1].ratio) is not None:
         # Next to the version's training error, for comparisons in MLflow.
         deployments.tracking.tag(comparison.version, {AB_RATIO_TAG: f"{ratio:.4f}"})
@@ -166,7 +165,6 @@ def _evaluate_test(deployments: Deployments, report: Emit, run: StepRunner) -> d
         report(f"{name} won its A/B test and is live: {evidence.reason}. {rollout}")
     else:
         report(f"{name} is rejected: {evidence.reason}. Version {comparison.against} stays. {rollout}")
-    return now
 
 
 def _next_waiting(deployments: Deployments, report: Emit) -> int | None:
@@ -180,17 +178,10 @@ def _next_waiting(deployments: Deployments, report: Emit) -> int | None:
     return waiting[-1].version if waiting else None
 
 
-def _start(
-    settings: Settings,
-    number: int,
-    as_of: datetime | None,
-    not_before: datetime | None,
-    report: Emit,
-    run: StepRunner,
-) -> None:
+def _start(settings: Settings, number: int, as_of: datetime | None, report: Emit, run: StepRunner) -> None:
     """Start the test of a waiting version; gates that compared it with an earlier champion run again."""
     try:
-        deploy(settings, str(number), as_of, report, run=run, not_before=not_before)
+        deploy(settings, str(number), as_of, report, run=run)
     except UnreachableError:
         raise
     except UserError as error:
@@ -210,13 +201,14 @@ def status(settings: Settings, as_of: datetime | None, report: Emit) -> None:
         for comparison in comparisons:
             report(as_text(collect(deployments, comparison)))
         for row in deployments.all(*UNDECIDED):
-            if row.state is State.QUEUED:
-                report(f"Version {row.version} has been queued since {iso(row.changed_at)}.")
-                continue
-            then = "the next step resumes them" if row.skip_reason is None else "release it again"
             if deployments.is_outdated(row):
-                then = "the next step ends this deployment, because a later one went live"
-            report(f"The gates of version {row.version} began; if they were interrupted, {then}.")
+                ends = "the next step ends this deployment, because a later one went live"
+                report(f"Version {row.version} is {row.state.value}; {ends}.")
+            elif row.state is State.QUEUED:
+                report(f"Version {row.version} has been queued since {iso(row.changed_at)}.")
+            else:
+                then = "the next step resumes them" if row.skip_reason is None else "release it again"
+                report(f"The gates of version {row.version} began; if they were interrupted, {then}.")
 
 
 def changed_settings(deployments: Deployments) -> Iterator[str]:
