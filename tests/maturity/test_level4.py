@@ -148,8 +148,8 @@ OF_THE_LOOP = {
         "test_retraining_policy.py::test_high_bias_raises_signal",
     ),
     "loop/cycle.py": (
-        "        if each.kind is SignalKind.QUALITY:",
-        "        if each.kind is SignalKind.DRIFT:",
+        "if each.kind is SignalKind.QUALITY and each.subject",
+        "if each.kind is SignalKind.DRIFT and each.subject",
         "test_loop.py::test_bad_data_suspend_training",
     ),
     "data/quality.py": (
