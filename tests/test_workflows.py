@@ -44,7 +44,8 @@ WRITERS = {("nightly", "report"): {"issues"}, ("docs", "publish"): {"pages", "id
 QUICK = re.compile(r"ruff |grep |echo \"IMAGE=")
 SLOW = re.compile(r"mypy$|python -m pytest ")
 
-# Jobs around a model by level, in an order in which they happen: workflow, job, first month not published.
+# Jobs around a model by level, in an order in which they happen: workflow, job (and its command, if it has
+# several), first month not published.
 STORIES: dict[int, list[tuple[str, str, str]]] = {
     2: [("training", "train", "2011-06")],
     3: [
@@ -54,18 +55,18 @@ STORIES: dict[int, list[tuple[str, str, str]]] = {
         ("delivery", "train", "2011-08"),
         ("delivery", "deploy", "2011-08"),
         ("delivery", "ab-step", "2011-08"),
-        ("delivery", "ab-stop", "2011-08"),
-        ("delivery", "release", "2011-08"),
-        ("delivery", "rollback", "2011-08"),
+        ("delivery", "decide ab stop", "2011-08"),
+        ("delivery", "decide release", "2011-08"),
+        ("delivery", "decide rollback", "2011-08"),
     ],
     4: [
         ("loop", "cycle", "2011-06"),
         ("application", "deliver", "2011-06"),
         ("loop", "retrain", "2011-08"),
         ("loop", "deploy", "2011-08"),
-        ("loop", "ab-stop", "2011-08"),
-        ("loop", "release", "2011-08"),
-        ("loop", "rollback", "2011-08"),
+        ("loop", "decide ab stop", "2011-08"),
+        ("loop", "decide release", "2011-08"),
+        ("loop", "decide rollback", "2011-08"),
     ],
 }
 
@@ -171,7 +172,7 @@ def test_a_level_does_release_its_application_on_a_tag() -> None:
 
 
 def test_every_step_is_run_here_or_it_is_said_why_not() -> None:
-    given = {(number, name, job) for number, story in STORIES.items() for name, job, _ in story}
+    given = {(number, name, job.split()[0]) for number, story in STORIES.items() for name, job, _ in story}
     given |= {(each.number, "application", job) for each in levels() for job in APPLICATION}
     for path in THEIRS:
         number = int(re.findall(r"level(\d)", path.parents[2].name)[0])
@@ -232,7 +233,8 @@ def test_all_steps_of_a_levels_workflow_run_in_a_copy(number: int, job: str, tmp
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", sorted(STORIES))
 def test_what_trains_and_delivers_runs_job_by_job_each_in_a_fresh_copy(number: int, tmp_path: Path) -> None:
-    for at, (name, job, month) in enumerate(STORIES[number]):
+    for at, (name, what, month) in enumerate(STORIES[number]):
+        job, _, command = what.partition(" ")
         feed = publish(tmp_path / f"feed-{month}", month)
         shared = tmp_path / "shared"
         shared.mkdir(exist_ok=True)
@@ -242,11 +244,11 @@ def test_what_trains_and_delivers_runs_job_by_job_each_in_a_fresh_copy(number: i
             "secrets.BIKE_LOOP__ALERTS__WEBHOOK": "",
             "secrets.BIKE_DEPLOY__PROMOTE_TO": "",
             "secrets.GITHUB_TOKEN": "",
-            "vars.BIKE_FEED": str(tmp_path / "down" if job == "rollback" else feed),
+            "vars.BIKE_FEED": str(tmp_path / "down" if command == "rollback" else feed),
             "inputs.version || 'latest'": "latest",
+            "inputs.command": command,
             "inputs.version": "latest",
             "inputs.reason": "by hand",
-            "inputs.reason || 'no reason given'": "by hand",
             "github.event.client_payload.reason || inputs.reason || 'no reason given'": "by hand",
         }
         place = tmp_path / f"{at}"

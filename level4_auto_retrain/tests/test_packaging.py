@@ -80,9 +80,10 @@ def test_loop_workflow_runs_project_commands() -> None:
     assert triggers["schedule"] == [{"cron": schedule}]
     options = triggers["workflow_dispatch"]["inputs"]["command"]["options"]
     assert set(triggers["repository_dispatch"]["types"]) <= set(options)
-    for command, (name, job) in zip(options, jobs.items(), strict=True):
+    for command in options:
+        assert any(re.search(f"""['"]{command}['"]""", job["if"]) for job in jobs.values())
+    for name, job in jobs.items():
         assert "vars.LOOP == 'on' &&" in job["if"]
-        assert f"inputs.command == '{command}'" in job["if"]
         assert "state/reports" in uploads(job)
         dispatched = name in triggers["repository_dispatch"]["types"]
         assert (f"github.event.action == '{name}'" in job["if"]) == dispatched
@@ -91,9 +92,7 @@ def test_loop_workflow_runs_project_commands() -> None:
         "cycle": ["agent"],
         "retrain": ["retrain"],
         "deploy": ["ingest", "deploy"],
-        "rollback": ["ingest", "rollback"],
-        "release": ["ingest", "release"],
-        "ab-stop": ["ingest", "ab stop"],
+        "decide": ["ingest", "rollback", "release", "ab stop"],
     }
     # No untrusted input in `run`: it could inject commands.
     assert not any("${{" in step.get("run", "") for job in jobs.values() for step in job["steps"])
