@@ -134,8 +134,8 @@ def test_restored_rows_are_exactly_the_training_rows(
     copy: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained("2011-03-01")
-    tracking = Tracking(load_settings())
-    tracking.set_alias("champion", 1)
+    Tracking(load_settings()).set_alias("champion", 1)
+    current_deployment(1)  # adopts it
     taught = rows_of(read_rows(DATA))
     assert run("ingest").status == 0
     assert len(read_rows(DATA)) > len(taught)
