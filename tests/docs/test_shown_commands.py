@@ -204,6 +204,11 @@ def another_version(terminal: Terminal) -> None:
     terminal.run("python -m bike_demand train")
 
 
+def registered_model(terminal: Terminal) -> None:
+    code = 'MlflowClient("sqlite:///state/mlflow.db").create_registered_model("bike-demand")'
+    terminal.run(f"python -c 'from mlflow import MlflowClient; {code}'")
+
+
 def predicted(terminal: Terminal) -> str:
     """The id of a prediction."""
     row = {"timestamp": "2012-06-13T17:00:00", "holiday": 0, "workingday": 1, "weather": 1}
@@ -216,6 +221,7 @@ BEFORE: dict[tuple[str, str], Callable[[Terminal], None]] = {
     ("level2*", r"dvc metrics diff"): another_version,
     ("level3*", rf"{PACKAGE} ab step"): another_version,
     ("level4*", rf"{PACKAGE} retrain"): next_month,
+    ("docs/troubleshooting.md", r"python -c 'from mlflow"): registered_model,
 }
 PLACEHOLDERS: dict[tuple[str, str], Callable[[Terminal], str]] = {
     ("level[34]*", r"(?<=trace )ID\b"): predicted,

@@ -222,7 +222,7 @@ def test_the_applications_tests_turn_red_when_its_validation_is_taken_out(
     assert line.startswith("python -m pytest")
     folder = release.copied(tmp_path / "project")
     inputs = folder / "bike_demand" / "core" / "current.py"
-    edit(inputs, 'ConfigDict(strict=True, extra="forbid", ', "ConfigDict(")
+    edit(inputs, 'strict=True, extra="forbid", ', "")
     red = failing(folder, "tests/test_app.py")
     assert red
     assert all(
