@@ -421,7 +421,7 @@ def _outcome_signals(
     )
     known = _open_signal(database, SignalKind.QUALITY, event_log.OUTCOMES, now)
     if known is not None:
-        usual = known.evidence[USUAL]
+        usual = known.evidence.get(USUAL, usual)
     if share < usual / 2:
         message = (
             f"Outcomes no longer arrive: of the rows of the last {rule.min_days} days with predictions they"
