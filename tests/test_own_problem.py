@@ -225,8 +225,8 @@ def test_users_get_probabilities_by_http_and_each_day_is_judged_by_the_brier_sco
     for day, its in by_day:
         if day != f"{LAST:%Y-%m-%d}":  # nobody has looked at it yet
             kept = days.loc[day]
-            assert kept["error"] / kept["known"] == pytest.approx(brier(its["prediction"], its["count"]))
-            assert kept["target"] == ran_out(its["count"]).sum()
+            assert kept["error_sum"] / kept["known"] == pytest.approx(brier(its["prediction"], its["count"]))
+            assert kept["target_sum"] == ran_out(its["count"]).sum()
 
 
 @pytest.mark.slow

@@ -95,6 +95,17 @@ def test_stages_use_project_interpreter_without_python_on_path(
     assert (project / "made").exists()
 
 
+def test_the_traceback_of_a_stage_that_broke_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.run_dvc("init", "--no-scm", folder=tmp_path)
+    (tmp_path / "own.py").write_text("1 / 0\n", encoding="utf-8")
+    (tmp_path / "dvc.yaml").write_text("stages: {it: {cmd: python own.py}}\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"failed to reproduce 'it'.*python own\.py"):
+        pipeline.run_dvc("repro", folder=tmp_path)
+    assert "ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("character", ["?", "{", "}"])
 def test_a_character_that_the_tools_do_not_take_is_named_before_anything_is_made(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, character: str

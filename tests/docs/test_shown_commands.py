@@ -433,7 +433,8 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="the pages' commands 
         ("    python -m ladder nothing\n", "No such command"),
         ("    cd not-there\n", "not-there"),
         ("    echo $UNKNOWN\n", "UNKNOWN"),
-        ("    sleep 99 > /dev/null 2>&1 &\n", "sleep"),  # goes on running
+        # Goes on running. A process that has only just started shows no environment to know it by.
+        ("    sleep 99 > /dev/null 2>&1 & sleep 1\n", "sleep"),
     ],
 )
 def test_a_command_that_does_not_work_is_noticed(

@@ -225,12 +225,12 @@ def _setting(project: Path) -> None:
             f'"""Prints the busiest hour: `python -m {NAME}.busy`, a stage of each training."""\n\n'
             "import json\n"
             "from pathlib import Path\n\n"
-            f"from {NAME}.core.current import label_of, time_of\n"
+            f"from {NAME}.core.current import LABEL, TIME\n"
             f"from {NAME}.data.ingested import read_rows\n\n"
             'if __name__ == "__main__":\n'
             '    rows = read_rows(Path("state") / "data")\n'
-            "    found = max(rows, key=label_of)\n"
-            '    text = json.dumps({"busiest": time_of(found).isoformat()})\n'
+            "    found = rows.loc[rows[LABEL].idxmax(), TIME]\n"
+            '    text = json.dumps({"busiest": found.isoformat()})\n'
             '    Path("state", "run", "busy.json").write_text(text, encoding="utf-8")\n',
             encoding="utf-8",
             newline="\n",

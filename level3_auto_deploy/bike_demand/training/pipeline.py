@@ -32,19 +32,17 @@ LOCAL_CONFIG = Path(".dvc", "config.local")  # local to this copy, never committ
 def run_dvc(*arguments: str, folder: Path = Path()) -> None:
     """Run a DVC command on the project in `folder`, like a user.
 
-    Raises UserError with the error of the failed stage, or else of DVC.
+    Raises UserError with the error of the failed stage, or else of DVC after what the stage printed.
     """
-    command = [sys.executable, "-m", "dvc", *arguments]
     here = str(Path(sys.executable).parent)
     with tempfile.TemporaryDirectory() as scratch:
         # dvc.yaml runs `python`: make that this interpreter, even if the system only has `python3`.
         if shutil.which("python", path=here) is None:
             Path(scratch, "python").symlink_to(sys.executable)
-        path = os.pathsep.join([here, scratch, os.environ.get("PATH", "")])
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "dvc", *arguments],
             cwd=folder,
-            env=os.environ | {"PATH": path},
+            env=os.environ | {"PATH": os.pathsep.join([here, scratch, os.environ.get("PATH", "")])},
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -52,6 +50,8 @@ def run_dvc(*arguments: str, folder: Path = Path()) -> None:
         )
     if done.returncode:
         first = re.search(r"(?im)^error: (.*(?:\n  .*)*)", done.stderr)
+        if first and first[1].startswith("failed to reproduce"):  # DVC's line: the stage gave none of its own
+            sys.stderr.write(done.stderr[: first.start()])
         raise UserError(first[1] if first else f"dvc {arguments[0]} failed with status {done.returncode}")
 
 
