@@ -114,15 +114,23 @@ def test_invalid_host_is_reported(released: Path, run: Run, host: str) -> None:
         pytest.param(signal.SIGINT, "2", marks=pytest.mark.slow),
     ],
 )
-def test_signal_stops_all_processes_with_status_0(released: Path, number: int, workers: str) -> None:
+def test_signal_stops_all_processes_with_status_0(
+    released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, workers: str
+) -> None:
     set_drain_seconds(released, "0.1")
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
     with running(released, "--workers", workers) as service:
         assert service.client.post("/predict", json=EXAMPLE).status_code == 200
+        # One process writes nothing there: after `kill -9` nothing stays behind.
+        assert len(list(scratch.iterdir())) == int(workers) - 1
         service.process.send_signal(number)
         out, err = service.process.communicate(timeout=TIMEOUT_SECONDS)
         assert (service.process.returncode, err) == (0, "")
         address, *lines = out.splitlines()
         assert address == f"http://127.0.0.1:{service.port}"
+        assert not list(scratch.iterdir())
         events = [json.loads(line)["event"] for line in lines]
         for event in ("no_keys", "live"):
             assert events.count(event) == int(workers)

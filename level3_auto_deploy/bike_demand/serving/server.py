@@ -27,19 +27,19 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
     file = Path(settings.serving.keys)
     keys = read_keys(file)
     variables = {ENVIRONMENT: environment, OPEN_ACCESS: "" if file.exists() else "allowed"}
-    scratch = TemporaryDirectory(prefix="bike-demand-metrics-", ignore_cleanup_errors=True)
-    with contextlib.closing(bind(host, port)) as listener, scratch as folder:
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(contextlib.closing(bind(host, port)))
         if not keys and not _only_this_machine(listener):
             raise UserError(
-                f"{host}: other machines could send requests, and there are no API keys in"
-                f" {settings.serving.keys}; make one with `python -m bike_demand key NAME`, or serve on"
-                " 127.0.0.1"
+                f"{host}: other machines could send requests, and there are no API keys in {file}; make one"
+                " with `python -m bike_demand key NAME`, or serve on 127.0.0.1"
             )
         print(address_of(host, listener), flush=True)
         if workers > 1:  # a single process counts in memory, which is faster
-            variables[METRICS_FOLDER] = folder
-        with environment_with(variables):
-            run("bike_demand.serving.app:create_live_app", listener, workers, settings.serving)
+            scratch = TemporaryDirectory(prefix="bike-demand-metrics-", ignore_cleanup_errors=True)
+            variables[METRICS_FOLDER] = stack.enter_context(scratch)
+        stack.enter_context(environment_with(variables))
+        run("bike_demand.serving.app:create_live_app", listener, workers, settings.serving)
 
 
 def _only_this_machine(listener: socket.socket) -> bool:
