@@ -20,7 +20,7 @@ POLL_SECONDS = 0.5
 # as long as it takes.
 AUTOMATION_SECONDS = 60
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-BUSY_SECONDS = 60
+TIMEOUT_SECONDS, BUSY_SECONDS = 30, 60  # for a response, and until a busy server is given up
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class FlowServer:
             command=resolve_command(flows.worker),
             probe=None,
         )
-        self._client = httpx.Client(base_url=f"{server.url}/api", timeout=30, trust_env=False)
+        self._client = httpx.Client(base_url=f"{server.url}/api", timeout=TIMEOUT_SECONDS, trust_env=False)
 
     def start(self) -> None:
         """Deploy the flows and start the worker. Raises UserError if a command fails."""
@@ -117,7 +117,8 @@ class FlowServer:
         return listed
 
     @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(httpx.HTTPStatusError),  # as while its database is busy
+        # As while its database or the machine is busy; a run that was created has an idempotency key.
+        retry=tenacity.retry_if_exception_type((httpx.HTTPStatusError, httpx.TimeoutException)),
         stop=tenacity.stop_after_delay(BUSY_SECONDS),
         wait=tenacity.wait_fixed(POLL_SECONDS),
         reraise=True,

@@ -157,7 +157,7 @@ def test_a_story_is_played_by_the_flows_of_a_prefect_server_until_ctrl_c(environ
     try:
         output = ""
         # The loop noticed, trained, and the day ended with another version in its test.
-        while not re.search(r"off by .* version \d+ next to it", output):
+        while not re.search(r"mean error .* challenger \d+", output):
             line = process.stdout.readline()
             assert line, output
             assert "2012-02-10" not in line, output
@@ -166,7 +166,7 @@ def test_a_story_is_played_by_the_flows_of_a_prefect_server_until_ctrl_c(environ
         assert httpx.get(f"{url}/dashboard", timeout=30).status_code == 200
         status = httpx.get(f"{url}/status", timeout=30).json()
         errors = {each["day"]: each["error"] for each in status["days"]}
-        printed = re.findall(r"(\d{4}-\d\d-\d\d)  (?:[^\n]*\n {12})*off by +([\d.]+)", output)
+        printed = re.findall(r"(\d{4}-\d\d-\d\d)  (?:[^\n]*\n {12})*mean error +([\d.]+)", output)
         assert len(printed) >= 3
         for day, error in printed[:-1]:  # the last one is evaluated tomorrow
             assert float(error) == pytest.approx(errors[day], abs=0.06)

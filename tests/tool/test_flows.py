@@ -1,17 +1,18 @@
 """Flow runs of a story are waited for, and what fails among them is reported; the server is a stub."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from ladder import flows, runbook
+from ladder import UserError, flows, runbook
 from ladder.service import Service
 
 FLOWS = runbook.Flows(
@@ -33,9 +34,17 @@ def run(name: str, state: str, message: str, **more: Any) -> dict[str, Any]:
     }
 
 
+class Busy(NamedTuple):
+    """How a busy server responds: after how long, and with which status."""
+
+    seconds: float
+    status: int
+
+
 @contextmanager
-def server(folder: Path, runs: list[dict[str, Any]]) -> Iterator[flows.FlowServer]:
-    """A server that has these runs."""
+def server(folder: Path, runs: list[dict[str, Any]], busy: Sequence[Busy] = ()) -> Iterator[flows.FlowServer]:
+    """A server that has these runs; it responds like this at first."""
+    first = iter(busy)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -51,7 +60,9 @@ def server(folder: Path, runs: list[dict[str, Any]]) -> Iterator[flows.FlowServe
 
         def answer(self, body: Any) -> None:
             content = json.dumps(body).encode()
-            self.send_response(200)
+            seconds, status = next(first, Busy(0, 200))
+            time.sleep(seconds)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -95,3 +106,20 @@ def test_a_run_that_no_automation_began_is_reported_instead_of_waited_for(
     with server(tmp_path, [run("monitoring-cycle", "COMPLETED", "signals emitted: 2")]) as made:
         _, missing = made.run(DAY)
     assert "2 event-triggered runs" in missing.failures[0]
+
+
+def test_a_server_that_is_busy_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows, "TIMEOUT_SECONDS", 0.5)
+    busy = [Busy(1, 200), Busy(0, 503), Busy(0, 200), Busy(1, 200)]
+    with server(tmp_path, [run("monitoring-cycle", "COMPLETED", "")], busy) as made:
+        (ended,) = made.run(DAY)
+    assert ended.failures == ()
+
+
+def test_a_server_that_is_gone_is_one_line_with_its_log(tmp_path: Path) -> None:
+    gone = Service(tmp_path, tmp_path / "prefect.log")
+    with (
+        flows.FlowServer(FLOWS, gone, tmp_path) as made,
+        pytest.raises(UserError, match=r"does not respond.*prefect\.log"),
+    ):
+        next(made.run(DAY))
