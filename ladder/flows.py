@@ -17,10 +17,10 @@ from ladder.steps import environment, resolve_command, run_command
 
 POLL_SECONDS = 0.5
 # Wall time, from the event that a flow emits to the run that an automation makes of it. A run itself may take
-# as long as it takes.
-AUTOMATION_SECONDS = 60
+# as long as it takes. A writer of Prefect's SQLite database may wait for another one for a minute.
+AUTOMATION_SECONDS = 180
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-TIMEOUT_SECONDS, BUSY_SECONDS = 30, 60  # for a response, and until a busy server is given up
+TIMEOUT_SECONDS, BUSY_SECONDS = 30, 180  # for a response, and until a busy server is given up
 
 
 @dataclass(frozen=True)
