@@ -85,6 +85,7 @@ def bundle(place: Path, wanted: Sequence[Target], console: Console) -> None:
     Raises UserError if the folder is not new or empty, this is not a clone, or a package cannot be fetched;
     then nothing is left behind.
     """
+    place = place.expanduser().absolute()
     if ROOT == PACKAGED_FILES or not (ROOT / ".git").exists():
         raise UserError("only a git clone can be bundled: clone the repository and run this there")
     if place.exists() and (not place.is_dir() or any(place.iterdir())):

@@ -148,11 +148,14 @@ def _chosen(files: Sequence[File], wanted: Sequence[str], both: tuple[Level, Lev
     for given in wanted:
         name = PurePosixPath(given.replace("\\", "/")).as_posix()
         for each in both:  # as a shell completes it
-            name = name.removeprefix(f"{each.folder.name}/")
+            name = f"{name}/".removeprefix(f"{each.folder.name}/").rstrip("/")
         found = [
             file
             for file in files
-            if file.name == name or file.name.startswith(f"{name}/") or fnmatchcase(file.name, name)
+            if not name
+            or file.name == name
+            or file.name.startswith(f"{name}/")
+            or fnmatchcase(file.name, name)
         ]
         if not found:
             near = difflib.get_close_matches(name, [file.name for file in files], 1)

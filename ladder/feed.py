@@ -56,7 +56,7 @@ def problem(
     fault: Annotated[
         datetime | None, typer.Option(help="First day of the fault (default: none).", formats=["%Y-%m-%d"])
     ] = None,
-    days: Annotated[int, typer.Option(help="Duration of the fault in days.", min=1)] = 7,
+    days: Annotated[int, typer.Option(help="Duration of the fault in days.", min=1, max=3650)] = 7,
     out: Out = None,
 ) -> None:
     """The feed of another problem, with its event and its fault.

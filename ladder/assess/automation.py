@@ -108,14 +108,13 @@ def _github(
     for each in when:
         on = document.get("on", document.get("true"))
         yield Fact("trigger", each, name, getattr(on, "line", 1) or 1, "ci", when)
-    off = {}
-    for job, content in jobs.items():  # a job that depends on one that never runs does not run either
-        if isinstance(content, Map):
-            off[str(job)] = _off(content, str(job))
-            for needed in texts(content.get("needs")):
-                if "never runs" in off.get(str(needed), ""):
-                    always = re.search(r"always\(\)|cancelled\(\)", _flag(content.get("if")))
-                    off[str(job)] = off[str(job)] or ("" if always else off[str(needed)])
+    off = {str(job): _off(content, str(job)) for job, content in jobs.items() if isinstance(content, Map)}
+    # A job that depends on one that never runs does not run either, whatever their order: a round for each.
+    for job, content in [*jobs.items()] * len(off):
+        for needed in texts(content.get("needs")) if isinstance(content, Map) else ():
+            if "never runs" in off.get(str(needed), ""):
+                always = re.search(r"always\(\)|cancelled\(\)", _flag(content.get("if")))
+                off[str(job)] = off[str(job)] or ("" if always else off[str(needed)])
     for job, content in jobs.items():
         if not isinstance(content, Map):
             continue

@@ -77,7 +77,7 @@ def _write(content: str, path: Path, console: Console) -> None:
 
 
 def _answers(tree: Tree, options: Options) -> answers.Answers:
-    if options.answers is not None:
+    if options.answers is not None and (options.answers.exists() or not options.ask):
         text, where = read(options.answers), str(options.answers)
     else:
         text, where = tree.files.get(answers.FILE, ""), answers.FILE
@@ -88,6 +88,8 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
     """Ask on the terminal, and save the answers in the project, or in the file named by `--answers`."""
     if not sys.stdin.isatty():
         raise UserError("--ask needs a terminal; otherwise fill in maturity-answers.yaml (see --questions)")
+    if options.rev is not None and options.answers is None:
+        raise UserError("--ask with --rev: name a file for the answers with --answers")
     known = assess(tree, given, every_row()).practices
     unanswered = [each for each in rules().practices if each.asks and not known[each.id].seen]
     who = git.setting(tree.root, "user.name") or "unknown"
@@ -96,7 +98,7 @@ def _asked(tree: Tree, given: answers.Answers, options: Options, console: Consol
         unanswered, given, who, date.today().isoformat(), lambda text: console.input(text, markup=False)
     )
     path = options.answers or tree.root / answers.FILE
-    if new and (options.rev is None or options.answers is not None):
+    if new:
         answers.save(path, new)
         console.print(f"Written: {path}", highlight=False, soft_wrap=True)
     return given.model_copy(update={"practices": {**given.practices, **new}})

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ladder.assess import commands
 from ladder.assess.automation import GITHUB, GITLAB
@@ -64,15 +65,14 @@ def _pyproject(file: str, text: str) -> Iterator[Fact]:
     except (tomllib.TOMLDecodeError, RecursionError):
         return
     lines = text.split("\n")
-    project = content.get("project", {})
-    tools = content.get("tool", {}) if isinstance(content.get("tool"), dict) else {}
-    wanted: list[str] = list(project.get("dependencies", [])) if isinstance(project, dict) else []
-    for group in (project.get("optional-dependencies", {}), content.get("dependency-groups", {})):
-        wanted += [each for listed in group.values() for each in listed if isinstance(each, str)]
-    poetry = tools.get("poetry", {}) if isinstance(tools.get("poetry"), dict) else {}
-    wanted += list(poetry.get("dependencies", {}))
-    for each in poetry.get("group", {}).values():
-        wanted += list(each.get("dependencies", {}))
+    project, tools = _table(content, "project"), _table(content, "tool")
+    wanted = _listed(project.get("dependencies"))
+    for named in (_table(project, "optional-dependencies"), _table(content, "dependency-groups")):
+        wanted += [each for listed in named.values() for each in _listed(listed)]
+    poetry = _table(tools, "poetry")
+    groups = _table(poetry, "group")
+    for table in (poetry, *(_table(groups, name) for name in groups)):
+        wanted += list(_table(table, "dependencies"))
     for each in wanted:
         if match := re.match(r"[A-Za-z][\w.-]*", each):
             name = match.group(0)
@@ -83,6 +83,16 @@ def _pyproject(file: str, text: str) -> Iterator[Fact]:
     for tool in tools:
         line = next((at for at, line in enumerate(lines, 1) if line.startswith(f"[tool.{tool}")), 1)
         yield Fact("key", f"tool.{tool}", file, line)
+
+
+def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """The table of that name; empty if there is none, or something else."""
+    found = content.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def _listed(content: Any) -> list[str]:
+    return [each for each in content if isinstance(each, str)] if isinstance(content, list) else []
 
 
 def _toml_lock(file: str, text: str) -> Iterator[Fact]:

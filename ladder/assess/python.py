@@ -130,7 +130,8 @@ def _notebook(file: str, text: str) -> Iterator[Fact]:
         if not isinstance(cell, dict) or cell.get("cell_type") != "code":
             continue
         source = cell.get("source", "")
-        lines = "".join(source) if isinstance(source, list) else str(source)
+        lines = "".join(map(str, source)) if isinstance(source, list) else str(source)
+        lines = lines.replace("\r\n", "\n").replace("\r", "\n")
         code = "\n".join("pass" if MAGIC.match(line) else line for line in lines.split("\n"))
         for fact in _module(file, code, "notebook"):
             line = lines.split("\n")[fact.line - 1].strip() if fact.line else ""

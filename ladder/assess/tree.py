@@ -82,8 +82,8 @@ def read_tree(path: Path, sub: str | None = None, rev: str | None = None) -> Tre
     if rev is not None:
         if prefix is None:
             raise UserError(f"--rev: {root} is not in a git repository")
-        inner = PurePosixPath(prefix, Path(sub or "").as_posix()).as_posix().strip("/.")
-        return _committed(root, inner if sub else prefix.strip("/"), rev)
+        inner = PurePosixPath(prefix, Path(sub or "").as_posix()).as_posix().strip("/")
+        return _committed(root, "" if inner == "." else inner, rev)
     every = _listed(root) if prefix is not None else []
     listed = sorted(every or _walked(root))  # the whole folder may be ignored by an outer repository
     chosen, ignored = _chosen(listed)

@@ -37,5 +37,7 @@ def save(content: str, path: Path) -> None:
         raise UserError(f"{path} is a folder; give the file a name in it")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(content, encoding="utf-8", newline="\n")
+    part.write_text(
+        content, encoding="utf-8", errors="replace", newline="\n"
+    )  # names of files may be no text
     part.replace(path)

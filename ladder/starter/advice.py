@@ -81,14 +81,16 @@ def what_next(project: Project, target: Level, plan: Plan, branch: str, console:
     """What is left to do after the merge."""
     print_line(console, f"\nOn the branch {branch}; {project.branch} is unchanged. Next steps:")
     steps = ["resolve each file above, `git add` it, then: git commit"] if plan.conflicts else []
-    steps += [
-        "python -m pip install --no-deps --require-hashes --requirement requirements.lock",
-    ]
+    if target.number:
+        steps.append("python -m pip install --no-deps --require-hashes --requirement requirements.lock")
     if not CAN_FORMAT and project.origin.package != PACKAGE:
         steps.append(f"{FORMAT}, then: git commit --all --message Format")
     steps += [
-        *([f"python -m {project.origin.package} problem check"] if target.number else []),
-        "python -m pytest -n 2",
+        *(
+            [f"python -m {project.origin.package} problem check", "python -m pytest -n 2"]
+            if target.number
+            else []
+        ),
         f"git switch {project.branch}, then: git merge {branch}",
     ]
     for number, step in enumerate(steps, start=1):

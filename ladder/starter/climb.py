@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from ladder import UserError
-from ladder.git import author, commit_tree, failure, git, git_folder, require, run_unchecked, store
+from ladder.git import author, commit_tree, failure, git, git_folder, require, run_unchecked, split_nul, store
 from ladder.levels import Level, level, levels
 from ladder.starter import template
 from ladder.starter.advice import show, show_lacks, what_next
@@ -82,8 +82,13 @@ def _written(target: Level, project: Project, dry_run: bool) -> Iterator[tuple[P
 
 
 def _nothing_in_the_way(project: Project, plan: Plan) -> None:
-    """Raises UserError if an untracked file is in the place of a new one."""
-    taken = [path for path in plan.new if (project.folder / path).exists()]
+    """Raises UserError if an untracked file is in the place of one that the merge writes.
+
+    Git itself would overwrite it without a word if it is ignored.
+    """
+    tracked = set(split_nul(project.git("ls-files", "-z")))
+    written = dict.fromkeys((*plan.new, *plan.conflicts, *plan.remade))
+    taken = [path for path in written if path not in tracked and (project.folder / path).exists()]
     if taken:
         more = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise UserError(

@@ -137,7 +137,7 @@ def _months(feed: Path | None) -> list[Path]:
 def _next_to(destination: Path) -> Iterator[Path]:
     """An empty folder next to the destination; removed afterwards, like leftovers of killed runs."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    for left in destination.parent.glob(f".{escape(destination.name)}.new-*"):
+    for left in destination.parent.glob(f".{escape(destination.name)}.new-{'[0-9a-f]' * 32}"):
         workcopy.remove(left)
     made = destination.with_name(f".{destination.name}.new-{uuid.uuid4().hex}")
     made.mkdir()

@@ -1,5 +1,6 @@
 """Plans a merge into a project without touching it; locks are merged package by package."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -114,7 +115,8 @@ def merge_locks(base: str, ours: str, theirs: str) -> Merged:
     gave_way = {name for name in mine & set(new) if new[name] not in (old.get(name), own[name])}
     kept = {name for name in mine - gave_way if name not in old or name in new}
     entries = new | {name: own[name] for name in kept}
-    text = "".join(entries[name] for name in sorted(entries))
+    options = "".join(re.findall(r"(?m)^-.*\n", ours))  # such as another index
+    text = options + "".join(entries[name] for name in sorted(entries))
     return Merged(text, tuple(sorted(kept)), tuple(sorted(gave_way)))
 
 
@@ -122,6 +124,6 @@ def _entries(text: str) -> dict[str, str]:
     """The lines of each package, by name; a package locked more than once has them all."""
     found: dict[str, str] = {}
     for head, lines in entries(text):
-        name = head.partition("==")[0]
+        name = re.split(r"[\s=@;\[]", head, maxsplit=1)[0]
         found[name] = found.get(name, "") + lines
     return found

@@ -37,8 +37,15 @@ class Introduction:
         """The README of a level, about this problem."""
         _title, _description, rest = readme.split("\n\n", 2)
         described = "\n".join(textwrap.wrap(self.description, 118))
-        body = textwrap.wrap(json.dumps(self.request), 90, break_long_words=False, break_on_hyphens=False)
-        request = "\n      ".join(body)
+        # In single quotes of a shell, and wrapped between its members only: JSON has no line ends in strings.
+        members = [
+            json.dumps({name: value})[1:-1].replace("'", "\\u0027") for name, value in self.request.items()
+        ]
+        lines = ["{" + members[0]]
+        for member in members[1:]:
+            lines[-1] += ","
+            lines += [member] if len(lines[-1]) + len(member) > 88 else [f"{lines.pop()} {member}"]
+        request = "\n      ".join(lines) + "}"
         label = list(self.outcome)[-1]
         identity = ", ".join(f'"{name}"' for name in self.outcome if name != label)
         rest = re.sub(r"--data '\{.*?\}'", lambda _: f"--data '{request}'", rest, flags=re.DOTALL)
@@ -89,7 +96,9 @@ def introduction_of(project: Path, package: str) -> Introduction | None:
     )
     done = run_python(project, "-c", script)
     months = sorted(path.stem for path in (project / "feed").glob("[0-9]*-[0-9]*.csv"))
-    return None if done.returncode else Introduction(*[*json.loads(done.stdout), months])
+    if done.returncode:
+        return None
+    return Introduction(*[*json.loads(done.stdout.splitlines()[-1]), months])  # the problem may print, too
 
 
 def with_settings(text: str, changes: dict[str, Any]) -> str:

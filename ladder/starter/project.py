@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ladder import UserError
-from ladder.git import commit_tree, git, git_folder, run_unchecked, split_nul, store, unpack
+from ladder.git import commit_tree, failure, git, git_folder, run_unchecked, split_nul, store, unpack
 from ladder.starter import template
 from ladder.starter.rename import check_name, rename_package
 from ladder.starter.template import FILE, Origin, read_origin
@@ -43,9 +43,12 @@ def open_project(folder: Path) -> Project:
     """The project in the folder. Raises UserError if it is not one, or not in a state to be merged into."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
-    top = run_unchecked(folder, "rev-parse", "--show-toplevel").stdout.strip()
+    found = run_unchecked(folder, "rev-parse", "--show-toplevel")
+    top = found.stdout.strip()
     if not (folder / FILE).is_file():
         raise UserError(f"{folder}: no {FILE} here: this is not the folder of a project made by `ladder new`")
+    if "dubious ownership" in found.stderr:  # git says what to do
+        raise failure(folder, found)
     if not top or not Path(top).samefile(folder):
         raise UserError(
             f"{folder}: not the root of a git repository (an unpacked ZIP file has no history): clone it, or"

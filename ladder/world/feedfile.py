@@ -78,8 +78,8 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     Files are written atomically; those whose bytes would not change are left alone, so that their
     modification time stays. Month files that the frame no longer has are removed.
 
-    Returns the paths of the files written. Raises UserError if the frame lacks the feed's columns or the
-    folder holds anything that is not part of a feed (except hidden files).
+    Returns the paths of the files written. Raises UserError if the frame lacks the feed's columns or a month,
+    or the folder holds anything that is not part of a feed (except hidden files).
     """
     if list(frame.columns) != COLUMNS:
         raise UserError(f"columns {', '.join(map(str, frame.columns))}: a feed has {', '.join(COLUMNS)}")
@@ -92,9 +92,13 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
                 f"{path}: not part of a feed, so the folder is left unchanged; choose an empty folder"
             )
 
-    kept = {f"{month}.csv" for month in frame["timestamp"].dt.to_period("M").unique()}
+    months = sorted(frame["timestamp"].dt.to_period("M").unique())
+    for month, later in itertools.pairwise(months):
+        if later != month + 1:
+            raise UserError(f"no rows in {month + 1}: a feed needs rows in every month")
+    kept = {f"{month}.csv" for month in months}
     removed = [path for path in present if path.name not in kept]
-    for path in removed:
+    for path in present:
         with path.open("rb") as file:
             if file.readline().strip().decode(errors="replace") != ",".join(COLUMNS):
                 raise UserError(f"{path}: named like a month, but not part of a feed; choose an empty folder")

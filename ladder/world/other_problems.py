@@ -70,8 +70,9 @@ def publish(
                 {name: _cell(value) for name, value in shown.items()} | ({} if is_due else {world.LABEL: ""})
             )
         path = folder / f"{month}.csv"
-        if not path.exists() or path.read_text(encoding="utf-8") != text.getvalue():
-            path.write_text(text.getvalue(), encoding="utf-8", newline="\n")
+        content = text.getvalue().encode()
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
         count += 1
     return count
 
@@ -96,16 +97,22 @@ def write_sample(name: str, folder: Path) -> int:
 def write(name: str, folder: Path, end: date, event: date | None, fault: date | None, days: int) -> int:
     """Write a feed of a problem until before a day; from `fault` on, `days` days are reported wrongly.
 
-    Later months of such a feed are removed. Raises UserError if nothing has happened by then.
+    Later months of such a feed are removed. Raises UserError if nothing has happened by then, or a file that
+    would be overwritten is not part of such a feed.
     """
     module = world(name)
     if end <= module.START:
         raise UserError(f"--until {end}: nothing has happened yet; choose a date after {module.START}")
     fault_period = None if fault is None else (fault, fault + timedelta(days=days))
+    header = ",".join(next(iter(module.happened(end, event)))).encode()
+    months = {path: path.read_bytes().startswith(header) for path in folder.glob("????-??.csv")}
+    last = f"{end - timedelta(days=1):%Y-%m}"
+    for path, is_ours in months.items():
+        if not is_ours and path.stem <= last:
+            raise UserError(f"{path}: is not a month of this feed; choose an empty folder with --out")
     rows = module.happened(end, event)
     count = publish(module, rows, datetime.combine(end, time()), folder, fault_period)
-    header = (folder / f"{module.START:%Y-%m}.csv").read_bytes().partition(b"\n")[0]
-    for path in folder.glob("????-??.csv"):
-        if path.stem > f"{end - timedelta(days=1):%Y-%m}" and path.read_bytes().startswith(header):
+    for path, is_ours in months.items():
+        if is_ours and path.stem > last:
             path.unlink()
     return count

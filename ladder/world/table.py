@@ -36,7 +36,10 @@ class Table:
         if not text.strip():
             raise UserError(f"{path}: the file is empty; download it again")
         cells = csv.reader(io.StringIO(text.rstrip(), newline=""), skipinitialspace=True)
-        header, *rows = [[cell.strip() for cell in record] for record in cells]
+        try:
+            header, *rows = [[cell.strip() for cell in record] for record in cells]
+        except csv.Error as error:
+            raise UserError(f"{path}: not CSV ({error}); give another file") from error
         if len(header) == 1 and (separators := set(";\t|") & set(header[0])):
             raise UserError(
                 f"{path} line 1: the separator is {min(separators)!r}; separate columns by commas"

@@ -1,6 +1,7 @@
 """`problem draft`: a first problem from a person's own table."""
 
 import csv
+import errno
 import os
 import random
 import re
@@ -19,12 +20,13 @@ import pytest
 import yaml
 
 from bike_demand.core.errors import UserError
-from bike_demand.draft import cells
+from bike_demand.draft import cells, command
 from bike_demand.draft.cells import read_raw_table
 from bike_demand.draft.code import write_code
 from bike_demand.draft.command import _write_feed, draft, settings_of
 from bike_demand.draft.guess import ColumnChoices, Draft, guess, to_identifiers
 from tests.conftest import ROOT
+from tests.tree import contents
 
 HEADER = (
     "Customer ID",
@@ -744,6 +746,41 @@ def test_settings_that_cannot_be_edited_change_nothing(copied: Path, churn_file:
     assert (done.returncode, "write first_month and `training:` without quotes" in done.stderr) == (1, True)
     assert (copied / "params.yaml").read_text(encoding="utf-8") == section
     assert not (copied / "state").exists()
+
+
+@pytest.mark.parametrize("surplus", ["as row names", "by decimal commas", "empty"])
+def test_values_without_a_name_are_refused_instead_of_shifted(tmp_path: Path, surplus: str) -> None:
+    rows = [[f"2023-01-{day:02}", f"{day}", f"{day % 5}"] for day in range(1, 29)]
+    more = {"as row names": (0, "r"), "by decimal commas": (2, "5"), "empty": (3, "")}
+    for row in rows:
+        row.insert(*more[surplus])
+    file = write(tmp_path / "t.csv", [("at", "x", "label"), *rows], ",")
+    if surplus == "empty":
+        assert list(read_raw_table(file).cells.columns) == ["at", "x", "label"]
+    else:
+        with pytest.raises(UserError, match=r"record 2 has 4 values for 3 names"):
+            read_raw_table(file)
+
+
+@pytest.mark.parametrize(
+    "broken", ["replace_folder", pytest.param("write_atomically", marks=pytest.mark.slow)]
+)
+def test_a_draft_that_cannot_be_installed_changes_nothing(
+    copied: Path, churn_file: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    monkeypatch.chdir(copied)
+    monkeypatch.setattr(command, "__file__", str(copied / "bike_demand" / "draft" / "command.py"))
+    before = contents(copied)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(command, broken, full)
+    choices = ColumnChoices("Churn", time="Month", delay="30d")
+    with pytest.raises(OSError, match="No space"):
+        draft(churn_file, choices, "feed", Path("params.yaml"), print)
+    shutil.rmtree(copied / "state")
+    assert contents(copied) == before
 
 
 @pytest.mark.slow

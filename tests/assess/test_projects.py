@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ladder import UserError, cli
+from ladder import UserError, cli, page
 from ladder.assess import python, report
 from ladder.assess.answers import ask, parse, save
 from ladder.assess.backlog import backlog, compare
@@ -215,6 +215,43 @@ def test_questions_that_are_asked_are_kept_with_who_and_when(tmp_path: Path) -> 
     )
 
 
+def test_answers_given_on_a_terminal_are_saved_or_not_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "commit", "--quiet", "--allow-empty", "--message", "Begin")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    replies = iter(["Ann", "y", "the wiki"])
+
+    def read(*_: object, **__: object) -> str:
+        for reply in replies:
+            return reply
+        raise EOFError
+
+    monkeypatch.setattr(Console, "input", read)
+    asked = ["assess", str(tmp_path), "--rev", "HEAD", "--ask"]
+    assert cli.main(asked) == 1
+    assert "--answers" in capsys.readouterr().err
+    assert cli.main([*asked, "--answers", str(tmp_path / "new.yaml")]) == 0
+    assert "the wiki" in (tmp_path / "new.yaml").read_text(encoding="utf-8")
+
+
+def test_files_in_an_unusual_form_are_read_or_left_out(tmp_path: Path) -> None:
+    cell = {"cell_type": "code", "source": "import sklearn\rimport mlflow\r", "metadata": {}, "outputs": []}
+    files = {
+        "train.ipynb": json.dumps({"cells": [cell], "nbformat": 4}),
+        "pyproject.toml": 'project = "x"\n[dependency-groups]\ndev = "pytest"\n[tool]\npoetry = 3\n',
+        "one/pyproject.toml": '[project]\noptional-dependencies = ["a"]\ndependencies = "mlflow"\n',
+        "two/pyproject.toml": '[project]\ndependencies = ["evidently"]\n',
+    }
+    assert report.as_json(assessed(tmp_path, files), None, None)["project"]["read"] == len(files)
+
+
+def test_a_page_with_a_file_name_that_is_no_text_is_written(tmp_path: Path) -> None:
+    page.save("tr\udce4in.py", tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "tr?in.py"
+
+
 def test_the_end_of_the_input_keeps_what_was_answered() -> None:
     replies = iter(["Bob", "y", "the wiki", "n"])
 
@@ -390,6 +427,7 @@ def test_the_exit_status_follows_the_level_that_is_wanted(
         ([".", "--answers", "/nowhere.yaml"], "no such file"),
         ([".", "--json", "--markdown", "-"], "choose one"),
         ([".", "--ask"], "terminal"),
+        ([".", "--ask", "--answers", "new.yaml"], "terminal"),
         (["/", "--rev", "HEAD"], "not in a git repository"),
     ],
 )

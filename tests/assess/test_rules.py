@@ -112,6 +112,7 @@ NOT_SEEN: list[tuple[str, str, Mapping[str, str]]] = [
     ("tests", "continue-on-error", {CI: workflow("{run: pytest, continue-on-error: true}")}),
     ("tests", "a job that may fail", {CI: workflow("pytest", job="    continue-on-error: true\n")}),
     ("tests", "if: false", {CI: workflow("pytest", job="    if: ${{ false }}\n")}),
+    ("tests", "before the job it waits for, which never runs", {CI: "on: push\njobs:\n  b: {needs: a, steps: [{run: pytest}]}\n  a: {if: false, steps: []}\n"}),
     ("tests", "waits for a job that never runs", {CI: "on: push\njobs:\n  a: {if: false, steps: []}\n  b: {needs: a, steps: [{run: pytest}]}\n"}),
     ("tests", "commented out", {CI: workflow("echo hello") + "    # - run: pytest\n"}),
     ("tests", "set +e", {CI: workflow("|\n        set +e\n        pytest\n        echo done")}),

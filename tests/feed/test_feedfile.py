@@ -25,6 +25,29 @@ def feed_of(folder: Path, rows: list[str], name: str = "2011-01.csv", header: st
     return folder
 
 
+def test_a_file_of_somebody_is_not_overwritten(tmp_path: Path) -> None:
+    frame = read_feed(feed_of(tmp_path / "feed", ROWS))
+    mine = tmp_path / "mine" / "2011-01.csv"
+    mine.parent.mkdir()
+    mine.write_text("my,own,data\n1,2,3\n", encoding="utf-8")
+    with pytest.raises(UserError, match="not part of a feed"):
+        write_feed(frame, mine.parent)
+    assert mine.read_text(encoding="utf-8") == "my,own,data\n1,2,3\n"
+
+
+def test_a_feed_without_a_month_in_between_is_not_written(tmp_path: Path) -> None:
+    frame = read_feed(feed_of(tmp_path / "feed", ROWS))
+    later = frame.assign(timestamp=frame["timestamp"] + pd.DateOffset(months=2))
+    with pytest.raises(UserError, match="no rows in 2011-02"):
+        write_feed(pd.concat([frame, later], ignore_index=True), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_cell_that_is_too_long_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not CSV"):
+        read_feed(feed_of(tmp_path / "feed", ["x" * 200_000]))
+
+
 def test_types_and_nulls_of_a_good_feed(tmp_path: Path) -> None:
     frame = read_feed(feed_of(tmp_path / "feed", ROWS))
     assert list(frame.columns) == COLUMNS

@@ -97,6 +97,15 @@ def test_packages_are_taken_from_the_folder_and_checked(
         assert next(venv.rglob("antlr4/__init__.py")).is_file()
 
 
+def test_a_relative_path_is_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ladder.bundle.fetch", lambda _lock, _target, wheels: wheels.mkdir())
+    done = CliRunner().invoke(app, ["bundle", "stick", "--python", "3.11"])
+    assert done.exception is None
+    assert (tmp_path / "stick" / "README.md").is_file()
+    assert [each.name for each in tmp_path.iterdir()] == ["stick"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_a_bundle_installs_and_runs_with_the_network_off(tmp_path: Path) -> None:

@@ -215,6 +215,21 @@ def in_the_way(project: Path) -> None:
     (project / "dvc.yaml").write_text("mine\n", encoding="utf-8")
 
 
+def ignored(project: Path) -> None:
+    git(project, "rm", "--quiet", "--cached", "params.yaml")
+    with (project / ".gitignore").open("a", encoding="utf-8") as file:
+        file.write("/params.yaml\n")
+    git(project, "add", ".gitignore")
+    git(project, *WHO, "commit", "--quiet", "--message", "Keep the settings to ourselves")
+
+
+def of_another_user(project: Path) -> None:
+    if sys.platform == "win32" or os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    os.chown(project, 12345, 12345)
+    os.chown(project / ".git", 12345, 12345)
+
+
 def broken_mark(project: Path) -> None:
     (project / ".starter.toml").write_text("level = 9\n", encoding="utf-8")
     commit(project)
@@ -242,6 +257,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "on no branch": (lambda project: git(project, "switch", "--detach"), "no branch is checked out"),
     "branch is there": (lambda project: git(project, "branch", BRANCHES[1]), "already exists"),
     "in the way": (in_the_way, "untracked dvc.yaml would be overwritten"),
+    "settings that git ignores": (ignored, "untracked params.yaml would be overwritten"),
+    "of another user": (of_another_user, "safe.directory"),
     "not as written": (broken_mark, ".starter.toml: level is invalid"),
     "renamed, but not in the file": (renamed_only, f"package {PACKAGE} not found"),
     "the newest": (lambda _: None, "already up to date with the template of its level"),
@@ -565,5 +582,8 @@ def test_locks_are_merged_package_by_package() -> None:
         + entry("scipy", "1.17")
     )  # fmt: skip
     assert (merged.kept, merged.gave_way) == (("lxml", "numpy"), ("pandas",))
+    fork = "mlflow @ https://wheels.example/mlflow-3.17-py3-none-any.whl\n"
+    own = "--index-url https://wheels.example/simple\n" + fork
+    assert merge_locks(entry("mlflow", "3.1"), own, entry("mlflow", "3.1")).text == own
     forked = entry("numpy", "2.0") + entry("numpy", "2.4")
     assert merge_locks(forked, forked, forked) == Merged(forked, (), ())

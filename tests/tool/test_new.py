@@ -211,6 +211,14 @@ def test_a_feed_that_cannot_be_meant_is_refused_and_nothing_is_made(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_hidden_folder_of_somebody_stays(tmp_path: Path) -> None:
+    kept = tmp_path / ".project.new-ideas" / "notes"
+    kept.parent.mkdir()
+    kept.write_text("mine", encoding="utf-8")
+    made(0, tmp_path / "project")
+    assert kept.read_text(encoding="utf-8") == "mine"
+
+
 def test_the_current_folder_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="would replace the current folder"):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -150,6 +151,35 @@ def test_a_feed_that_ends_earlier_loses_the_later_months_and_nothing_else(tmp_pa
     assert {path.name for path in tmp_path.iterdir()} == {f"{start:%Y-%m}.csv", "2029-01.csv"}
     with pytest.raises(UserError, match=f"--until {start}: .* after {start}"):
         other_problems.write(NAMES[0], tmp_path, start, None, None, 7)
+
+
+def test_a_file_of_somebody_is_not_overwritten_by_a_month(tmp_path: Path) -> None:
+    start = other_problems.world(NAMES[0]).START
+    mine = tmp_path / f"{start:%Y-%m}.csv"
+    mine.write_bytes(b"m\xe4in\n")
+    with pytest.raises(UserError, match="not a month of this feed"):
+        other_problems.write(NAMES[0], tmp_path, start + timedelta(days=40), None, None, 7)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {mine.name: b"m\xe4in\n"}
+
+
+def test_the_request_of_a_readme_can_be_pasted_into_a_shell() -> None:
+    request = {"place": "King's Cross", "note": "very light rain " * 8, "hours": 7, "open": None}
+    about = problems.Introduction("shop", "Shop", "Sales.", request, {"at": "2023-01-01", "sold": 3})
+    readme = about.put_into("# A\n\nB\n\n    curl --data '{\"x\": 1}' URL\n")
+    _, _, data, _ = shlex.split(readme.split("\n\n", 2)[2])
+    assert json.loads(data) == request
+
+
+def test_a_problem_that_prints_can_be_introduced(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "problem.py").write_text(
+        'import types\n\nprint("loaded")\n'
+        'PROBLEM = types.SimpleNamespace(name="shop", title="Shop", description="",'
+        ' example={"at": 1}, time="at", keys=(), example_label={"sold": 3})\n',
+        encoding="utf-8",
+    )
+    found = problems.introduction_of(tmp_path, "shop")
+    assert found == problems.Introduction("shop", "Shop", "", {"at": 1}, {"at": 1, "sold": 3}, [])
 
 
 def test_clocks_change_in_the_world_of_the_electricity() -> None:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import re
+import warnings
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,16 +94,25 @@ def _read_csv(content: bytes, file: Path, notes: list[str]) -> tuple[pd.DataFram
         separator = max(SEPARATORS, key=lambda each: len(headers[each]))
         names = [" ".join(name.split()) for name in headers[separator]]
         header = [name or f"column {number}" for number, name in enumerate(names, 1)]
-        cells = pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            dtype="str",
-            header=0,
-            names=range(len(header)),
-            index_col=False,
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
+        with warnings.catch_warnings(record=True) as longer:  # that pandas drops what is beyond the header
+            warnings.simplefilter("always")
+            cells = pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                dtype="str",
+                header=0,
+                names=range(len(header)),
+                index_col=False,
+                keep_default_na=False,
+                skipinitialspace=True,
+            )
+        records = csv.reader(io.StringIO(text), delimiter=separator) if longer else ()
+        for number, record in enumerate(records, 1):
+            if any(cell.strip() for cell in record[len(header) :]):
+                raise UserError(
+                    f"{file}: record {number} has {len(record)} values for {len(header)} names: name every"
+                    " column (one may hold row names), and quote values that contain the separator"
+                )
     except (csv.Error, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         message = re.sub(r"\s+", " ", str(error))
         raise UserError(f"{file}: not a table ({message}); give CSV or Parquet") from None

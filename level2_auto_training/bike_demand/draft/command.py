@@ -87,9 +87,7 @@ def draft(
         _run(Path(scratch), "-Bc", f"import {package.name}.data.model_inputs")
         _write_feed(found, months)
         report(_summary(found, sorted(months.iterdir())))
-        before = _install_draft(root, package / "problem", code, root / Path(feed).expanduser(), months)
-        shutil.copy(params, before)
-        write_atomically(params, text.encode())
+        before = _install_draft(root, package / "problem", code, root / Path(feed).expanduser(), months, text)
     report(f"The previous problem is in {before.relative_to(root)}. Next:")
     for command in ("problem check", "ingest", "train"):
         report(f"  python -m {package.name} {command}")
@@ -216,22 +214,36 @@ def _format_ranges(column: Column) -> str:
     return f", expected {low:g} to {high:g}, valid {column.low:g} to {column.high:g}"
 
 
-def _install_draft(root: Path, problem: Path, code: Path, feed: Path, months: Path) -> Path:
+def _install_draft(root: Path, problem: Path, code: Path, feed: Path, months: Path, settings: str) -> Path:
     """Back up what is there and install the draft. Returns the backup folder.
 
-    Always a new folder: an earlier draft's backup may hold work that was never committed.
+    Always a new folder: an earlier draft's backup may hold work that was never committed. If something fails,
+    everything is back in its place.
     """
+    feed.mkdir(parents=True, exist_ok=True)
+    params, new, begun = root / "params.yaml", problem.with_name(".problem.new"), list[tuple[Path, Path]]()
     before = root / BACKUPS / f"{datetime.now():%Y-%m-%dT%H-%M-%S.%f}"
     shutil.copytree(problem, before / "problem")
     (before / "feed").mkdir()
-    for test in (root / "tests" / "problem").glob("*.py"):
-        if test.name not in GENERIC_TESTS:
-            shutil.move(test, before / test.name)
-    feed.mkdir(parents=True, exist_ok=True)
-    for month in feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].*"):
-        shutil.move(month, before / "feed" / month.name)  # maybe on another disk
-    for month in months.iterdir():
-        shutil.move(month, feed / month.name)
-    new = code.rename(problem.with_name(".problem.new"))
-    replace_folder(new, problem)
+    shutil.copy(params, before)
+    tests = (each for each in (root / "tests" / "problem").glob("*.py") if each.name not in GENERIC_TESTS)
+    moves = [(test, before / test.name) for test in tests]
+    replaced = feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].*")
+    moves += [(month, before / "feed" / month.name) for month in replaced]
+    moves += [(month, feed / month.name) for month in months.iterdir()]
+    try:
+        for move in moves:
+            begun.append(move)
+            shutil.move(*move)  # maybe to another disk
+        write_atomically(params, settings.encode())
+        replace_folder(code.rename(new), problem)
+    except BaseException:
+        for source, target in reversed(begun):
+            if source.exists():
+                target.unlink(missing_ok=True)  # half of a copy
+            else:
+                shutil.move(target, source)
+        shutil.copy(before / "params.yaml", params)
+        shutil.rmtree(new, ignore_errors=True)
+        raise
     return before
