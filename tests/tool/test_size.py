@@ -20,8 +20,8 @@ LIMITS = {
     # fail or wait, 46.
     "level4_auto_retrain": 11460,
     # With thousands separators, UTC offsets and their time zone, opening hours, clock changes, short tables,
-    # row numbers, words for missing values, texts that hold numbers or dates, and names that are kept, 152, values without
-    # a name, and a draft that cannot be installed (21).
+    # row numbers, words for missing values, texts that hold numbers or dates, and names that are kept, 152;
+    # values without a name, and a draft that cannot be installed, 21.
     "draft": 897,
     # With starters of other problems, climbs from any copy, offline bundles, the lab's options, checkouts
     # that are read-only, stories that are played by flows (150), files in UTF-16, names that are taken
