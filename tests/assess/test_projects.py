@@ -229,10 +229,10 @@ def test_answers_given_on_a_terminal_are_saved_or_not_asked_for(
         raise EOFError
 
     monkeypatch.setattr(Console, "input", read)
-    asked = ["assess", str(tmp_path), "--rev", "HEAD", "--ask"]
-    assert cli.main(asked) == 1
+    arguments = ["assess", str(tmp_path), "--rev", "HEAD", "--ask"]
+    assert cli.main(arguments) == 1
     assert "--answers" in capsys.readouterr().err
-    assert cli.main([*asked, "--answers", str(tmp_path / "new.yaml")]) == 0
+    assert cli.main([*arguments, "--answers", str(tmp_path / "new.yaml")]) == 0
     assert "the wiki" in (tmp_path / "new.yaml").read_text(encoding="utf-8")
 
 
