@@ -56,7 +56,7 @@ def run_ladder(environment: dict[str, str]) -> Ladder:
             capture_output=True,
             text=True,
             encoding="utf-8",
-            timeout=280,
+            timeout=580,  # slow tests have 600
             check=False,
         )
 
