@@ -57,10 +57,14 @@ def add_the_field(problem: Path) -> None:
 
 
 def publish(folder: Path, until: pd.Timestamp, with_field: bool) -> None:
-    write_feed(before(read_feed(COMMITTED_FEED), until), folder / "feed")
+    """Publish the feed up to a time in the place of the earlier one."""
+    feed = folder / "feed"
+    for path in feed.glob("*.csv"):  # with the field, they are not the tool's, which overwrites no others
+        path.unlink()
+    write_feed(before(read_feed(COMMITTED_FEED), until), feed)
     if not with_field:
         return
-    for path in (folder / "feed").glob("*.csv"):
+    for path in feed.glob("*.csv"):
         header, *rows = path.read_text(encoding="utf-8").splitlines()
         lines = [f"{header},{FIELD}", *(f"{row},{number % 7}" for number, row in enumerate(rows))]
         path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")

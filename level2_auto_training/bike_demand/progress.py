@@ -1,8 +1,8 @@
 """Progress bars and spinners with rich; silent if standard error is not a terminal."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -18,13 +18,10 @@ def progress_bar(items: Sequence[T], description: str) -> Iterable[T]:
     return track(items, description, console=Console(stderr=True), transient=True)
 
 
-@contextmanager
-def spinner(description: str) -> Iterator[None]:
+def spinner(description: str) -> AbstractContextManager[object]:
     """Show a spinner on standard error while the block runs."""
     if not sys.stderr.isatty():
-        yield
-        return
+        return nullcontext()
     from rich.console import Console
 
-    with Console(stderr=True).status(description):
-        yield
+    return Console(stderr=True).status(description)

@@ -25,19 +25,5 @@ def build_model(params: Params) -> "Pipeline":
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.pipeline import Pipeline
 
-    return Pipeline(
-        [
-            (
-                "model",
-                HistGradientBoostingRegressor(
-                    loss="poisson",
-                    learning_rate=params.learning_rate,
-                    max_iter=params.max_iter,
-                    max_leaf_nodes=params.max_leaf_nodes,
-                    min_samples_leaf=params.min_samples_leaf,
-                    early_stopping=False,
-                    random_state=params.random_state,
-                ),
-            )
-        ]
-    )
+    regressor = HistGradientBoostingRegressor(loss="poisson", early_stopping=False, **params.model_dump())
+    return Pipeline([("model", regressor)])

@@ -35,8 +35,6 @@ class _Origin(BaseModel):
     address: str
     change_token: str | None
     until: datetime | None  # as of when: later rows and labels were left out; None if the month is complete
-    sha256: str  # digest of the published file
-    size: int  # size of the ingested file
 
 
 _Record = TypeAdapter(dict[str, dict[str, _Origin]])  # by SCHEMA_DIGEST and month
@@ -78,30 +76,22 @@ def ingest(
     for entry in progress(selected):
         complete_at = month_start(next_month(entry.month)) + LABEL_LAG
         until = as_of if as_of is not None and as_of < complete_at else None
-        old = record.get(entry.month)
-        fingerprint = (entry.address, entry.change_token, until)
-        if old and entry.change_token and fingerprint == (old.address, old.change_token, old.until):
-            ingested[entry.month] = old
+        origin = _Origin(address=entry.address, change_token=entry.change_token, until=until)
+        if entry.change_token and record.get(entry.month) == origin:
+            ingested[entry.month] = origin
             continue
         name = source.describe(entry.name)
         if month_start(entry.month) > latest:
             raise UserError(f"{name}: this month is in the future; nothing was ingested")
-        content = source.fetch(entry)
-        digest = hashlib.sha256(content).hexdigest()
-        if old and (old.sha256, old.until) == (digest, until):
-            origin = {"address": entry.address, "change_token": entry.change_token}
-            ingested[entry.month] = old.model_copy(update=origin)
-            continue  # rewritten with the same content
-        rows = _read_valid(content, entry.month, name, latest)
+        rows = _read_valid(source.fetch(entry), entry.month, name, latest)
         if until is not None:
             rows = as_of_view(rows, until)
         if rows.empty:
             continue
-        changed[entry.month] = to_parquet(rows)
-        size = len(changed[entry.month])
-        ingested[entry.month] = _Origin(
-            address=entry.address, change_token=entry.change_token, until=until, sha256=digest, size=size
-        )
+        ingested[entry.month] = origin
+        content, file = to_parquet(rows), month_file(folder, entry.month)
+        if not file.exists() or file.read_bytes() != content:
+            changed[entry.month] = content
     if not ingested:
         raise UserError(f"{source.address}: no rows before --as-of; give a later date")
     return _write_months(folder, changed, ingested, record)
@@ -142,12 +132,13 @@ def _read_valid(content: bytes, month: str, name: str, latest: datetime) -> pd.D
 
 
 def _read_record(folder: Path) -> dict[str, _Origin]:
-    """Read the record of earlier runs. It only saves work, so that an unreadable one is ignored, and so are
-    months whose ingested file has another size: a cheap check for damage.
+    """Read the record of earlier runs, without months whose ingested file is gone.
+
+    It only saves work, so an unreadable one is ignored.
     """
     try:
         record = _Record.validate_json((folder / RECORD_FILE).read_bytes()).get(SCHEMA_DIGEST, {})
     except (FileNotFoundError, ValidationError):
         return {}
-    sizes = {month: month_file(folder, month).stat().st_size for month in ingested_months(folder)}
-    return {month: old for month, old in record.items() if sizes.get(month) == old.size}
+    present = ingested_months(folder)
+    return {month: origin for month, origin in record.items() if month in present}

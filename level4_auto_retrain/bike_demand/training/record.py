@@ -95,7 +95,7 @@ def record(
         name = f"rows-until-{period['last'][:13]}"
         return tracking.log_run(
             f"{kind} {period['last'][:10]}",
-            params=_params(settings),
+            params=settings.training.model_dump(exclude={"params"}) | settings.training.params.model_dump(),
             metrics=metrics,
             dataset=Dataset(name, data_digest(), period["rows"], period["first"], period["last"]),
             tags=tags | {KIND: kind},
@@ -137,9 +137,3 @@ def _files(revision: Revision | None) -> list[Path]:
         write_atomically(RUN / PATCH, revision.patch)
         kept.append(RUN / PATCH)
     return kept
-
-
-def _params(settings: Settings) -> dict[str, Any]:
-    training: dict[str, Any] = settings.training.model_dump()
-    params: dict[str, Any] = training.pop("params")
-    return training | params

@@ -29,14 +29,7 @@ def build_model(params: Params) -> "Pipeline":
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import OneHotEncoder
 
-    model = HistGradientBoostingClassifier(
-        learning_rate=params.learning_rate,
-        max_iter=params.max_iter,
-        max_leaf_nodes=params.max_leaf_nodes,
-        min_samples_leaf=params.min_samples_leaf,
-        early_stopping=False,
-        random_state=params.random_state,
-    )
+    model = HistGradientBoostingClassifier(early_stopping=False, **params.model_dump())
     # An unseen text is encoded as all zeros.
     texts = ("texts", OneHotEncoder(handle_unknown="ignore"), list(TEXTS))
     columns = ColumnTransformer([texts], remainder="passthrough", sparse_threshold=0)
