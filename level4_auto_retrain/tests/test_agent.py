@@ -69,7 +69,11 @@ def test_waits_for_the_interval_and_stops_on_sigint(
 
     def tell_to_end() -> None:
         ran.wait(PATIENCE_SECONDS)
-        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.5)  # until the main thread waits: a signal in the instant before is not noticed
+        if sys.platform == "win32":
+            signal.raise_signal(signal.SIGINT)
+        else:
+            os.kill(os.getpid(), signal.SIGINT)
 
     other = threading.Thread(target=tell_to_end)
     other.start()

@@ -267,7 +267,7 @@ def test_error_signal_trains_one_version_and_starts_its_test(
     ]
     (alert,) = event_log.alerts(database)
     assert (alert.title, alert.body["response"]) == (
-        "Model error has increased: version 1",
+        "Error drift: version 1",
         incident.responses[0]["response"],
     )
     log_predictions("2011-03-01", "2011-03-06", (1, 20.0), (2, 10.0))
@@ -281,7 +281,7 @@ def test_error_signal_trains_one_version_and_starts_its_test(
     assert incident.ended_at == datetime(2011, 3, 6)
     assert incident.cost is not None
     assert alert_titles(database) == [
-        "Model error has increased: version 1",
+        "Error drift: version 1",
         "Resolved: error-drift, version 1",
     ]
 
@@ -316,7 +316,7 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
     run_cycle(run, "2011-03-03")
     assert given == [[], [datetime(2011, 3, 1)]]
     assert states(database) == [(DONE, 2)]
-    assert alert_titles(database) == ["Model error has increased: version 1"]
+    assert alert_titles(database) == ["Error drift: version 1"]
     done = [each["response"] for each in event_log.incidents(database)[0].responses]
     assert done == [
         result_text(2, "in its A/B test"),
@@ -509,7 +509,7 @@ def test_bad_data_suspend_training(
     run_cycle(run, "2011-03-08")
     titles = alert_titles(database)
     assert titles.count("Data quality: heat") == 2  # within the quiet period, but resolved in between
-    assert titles.count("Model error has increased: version 1") == 2  # no training, then one
+    assert titles.count("Error drift: version 1") == 2  # no training, then one
 
 
 @pytest.mark.slow
@@ -803,7 +803,7 @@ def test_training_pauses_after_repeated_failures(
         " training); automatic training is paused until 2011-03-10."
     )
     titles = alert_titles(database)
-    assert titles == ["Loop failure: training", *["Model error has increased: version 1"] * 3]
+    assert titles == [*["Error drift: version 1"] * 3, "Loop: training"]
     run_cycle(run, "2011-03-10")
     assert len(states(database)) == 4  # the pause is over, but nothing is resolved
     assert not any(each.startswith("Resolved") for each in alert_titles(database))
@@ -934,7 +934,7 @@ def test_failed_trainings_no_longer_matter_once_none_is_needed(
         run_cycle(run, "2011-03-11")
     assert SignalKind.LOOP not in [each.kind for each in event_log.open_signals(database)]
     assert "Resolved: loop, training" in alert_titles(database)
-    assert alert_titles(database).count("Loop failure: training") == 1
+    assert alert_titles(database).count("Loop: training") == 1
 
 
 # ---- kills
@@ -989,7 +989,7 @@ def test_killed_cycle_is_resumed_without_duplicates(
     tracking = Tracking(load_settings())
     assert tracking.aliases() == {"champion": 1, "challenger": 2}
     assert [each.number for each in tracking.versions()] == [1, 2]
-    assert alert_titles(database) == ["Model error has increased: version 1"]
+    assert alert_titles(database) == ["Error drift: version 1"]
     assert None not in event_log.alerts(database)[0].delivered.values()
 
 
@@ -1105,7 +1105,7 @@ def test_failing_response_to_an_emitted_signal_is_alerted_and_not_repeated(
     with pytest.raises(ValueError, match="a bug"):
         cycle.respond_to_signal(load_settings(), raised.id, FIRST_OF_MARCH, print)
     assert states(database) == [(FAILED, None)]
-    titles = ["Loop failure: monitoring cycle", "Model error has increased: version 1"]
+    titles = ["Error drift: version 1", "Loop failure: monitoring cycle"]
     assert alert_titles(database) == titles
     alerts = event_log.alerts(database)
     assert all("a bug" in each.body["response"] + each.body["summary"] for each in alerts)

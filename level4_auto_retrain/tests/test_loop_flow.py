@@ -55,7 +55,7 @@ def test_signal_starts_its_response_even_after_kill_9_of_the_server(copy: Path, 
         assert Tracking(load_settings()).aliases() == {"trained": 1, "candidate": 1, "champion": 1}
     with closing(open_database(address)) as database:
         assert [(each.state, each.version) for each in event_log.trainings(database)] == [(DONE, 1)]
-        assert [each.title for each in event_log.alerts(database)] == ["No model is live in production"]
+        assert [each.title for each in event_log.alerts(database)] == ["No model: production"]
         assert event_log.open_signals(database) == []
 
 

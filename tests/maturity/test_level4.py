@@ -801,7 +801,7 @@ def test_markers_that_data_engineers_watch_are_settings_and_code_of_all_three_an
     # An alert for each marker that tripped, once, with the possible actions.
     titles = [each["title"] for each in practice.alerts]
     for title in (
-        "Model error has increased: version 1",
+        "Error drift: version 1",
         f"Bad release: version {practice.bad}",
         "Data quality: temp_c",
         "Data quality: feels_like_c",

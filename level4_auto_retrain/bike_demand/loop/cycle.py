@@ -7,14 +7,12 @@ the next cycle completes what was interrupted.
 import re
 import signal
 import sys
-import threading
 import time
 import traceback
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import date, datetime
-from types import FrameType
 from typing import Any
 
 from bike_demand import clock
@@ -46,40 +44,22 @@ PAUSED_UNTIL = "paused_until"  # key in the evidence of a signal about failed tr
 RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
 TRAINED_FOR = {SignalKind.NO_MODEL, SignalKind.ERROR, SignalKind.AGE}
 
-# By kind of signal: the title of its alert, and advice to a person.
-ALERT_TEXTS = {
-    SignalKind.BAD_RELEASE: (
-        "Bad release: {subject}",
-        "Find out who promoted it. To roll back immediately: rollback --reason TEXT.",
-    ),
-    SignalKind.NO_MODEL: (
-        "No model is live in {subject}",
-        "Find out why no version passed: python -m bike_demand monitor, or the pages in state/reports."
-        " Then, to train at once: python -m bike_demand retrain --reason TEXT.",
-    ),
-    SignalKind.QUALITY: (
-        "Data quality: {subject}",
-        "Have the source corrected or, if the data are right, widen the rule under `quality` in params.yaml."
-        " The loop resumes by itself once the data pass.",
-    ),
-    SignalKind.LOOP: (
-        "Loop failure: {subject}",
-        "Fix the cause, then: python -m bike_demand retrain --force --reason TEXT; after a gate: deploy N.",
-    ),
-    SignalKind.ERROR: (
-        "Model error has increased: {subject}",
-        "Find out what changed. To train now: python -m bike_demand retrain --force --reason TEXT.",
-    ),
-    SignalKind.AGE: (
-        "Model age limit reached: {subject}",
-        "No action needed, unless the training failed: then fix the cause; the loop tries again later.",
-    ),
-    SignalKind.DRIFT: (
-        "Inputs drift: {subject}",
-        "No action needed: the inputs changed, the error did not. See state/reports/drift.html.",
-    ),
+# By kind of signal: advice to a person.
+SUGGESTIONS = {
+    SignalKind.BAD_RELEASE: "Find out who promoted it. To roll back immediately: rollback --reason TEXT.",
+    SignalKind.NO_MODEL: "Find out why no version passed: python -m bike_demand monitor, or the pages in"
+    " state/reports. Then, to train at once: python -m bike_demand retrain --reason TEXT.",
+    SignalKind.QUALITY: "Have the source corrected or, if the data are right, widen the rule under `quality`"
+    " in params.yaml. The loop resumes by itself once the data pass.",
+    SignalKind.LOOP: "Fix the cause, then: python -m bike_demand retrain --force --reason TEXT; after a gate:"
+    " deploy N.",
+    SignalKind.ERROR: "Find out what changed. To train now: python -m bike_demand retrain --force"
+    " --reason TEXT.",
+    SignalKind.AGE: "No action needed, unless the training failed: then fix the cause; the loop tries again"
+    " later.",
+    SignalKind.DRIFT: "No action needed: inputs changed, the error did not. See state/reports/drift.html.",
 }
-SUGGESTIONS = {  # by subject, instead of the advice on its kind
+SUBJECT_SUGGESTIONS = {  # by subject, instead of the advice on its kind
     event_log.OUTCOMES: "Find out why outcomes are no longer posted to the service (POST /outcomes).",
     event_log.INGESTION: "Fix the reported cause. The next cycle tries again.",
 }
@@ -312,8 +292,7 @@ def _respond_and_alert(context: Context, raised: Signal, done: str | None = None
             done = _execute_response(context, raised)
         except Exception as error:
             failure, done = error, f"The response failed: {_describe(error)}."
-    title, suggestion = ALERT_TEXTS[raised.kind]
-    suggestion = SUGGESTIONS.get(raised.subject, suggestion)
+    suggestion = SUBJECT_SUGGESTIONS.get(raised.subject, SUGGESTIONS[raised.kind])
     last, live = retraining.last_training(context, raised.id), context.deployments.live()
     if last is not None and last.detail.get(retraining.RESULT) == retraining.REGISTERED:
         suggestion = f"Release the version that was trained: python -m bike_demand deploy {last.version}."
@@ -327,7 +306,7 @@ def _respond_and_alert(context: Context, raised: Signal, done: str | None = None
         context.database,
         _alert_key(context, raised),
         context.now,
-        title.format(subject=raised.subject),
+        f"{raised.kind.replace('-', ' ').capitalize()}: {raised.subject}",
         summary=raised.message,
         evidence=raised.evidence,
         response=done,
@@ -479,29 +458,18 @@ def run_forever(report: Emit, every: float | None = None) -> None:
 
     A failed cycle is reported, and the next one tries again. SIGTERM or Ctrl-C interrupts a running cycle.
     """
-    stopping = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-        raise KeyboardInterrupt
-
     handled_signals = (signal.SIGINT, signal.SIGTERM)
-    before = {each: signal.signal(each, stop) for each in handled_signals}
+    before = {each: signal.signal(each, signal.default_int_handler) for each in handled_signals}
     try:
-        while not stopping.is_set():
+        while True:
             began = time.monotonic()
             seconds = _try_cycle(report)
-            while (left := began + (every or seconds) - time.monotonic()) > 0:
-                stopping.wait(
-                    min(0.5, left)
-                )  # in short waits, because on Windows a signal does not interrupt a long one
+            time.sleep(max(0.0, began + (every or seconds) - time.monotonic()))
     except KeyboardInterrupt:
-        if not stopping.is_set():
-            raise
+        report("The loop has stopped.")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    report("The loop has stopped.")
 
 
 def _try_cycle(report: Emit) -> float:
