@@ -15,7 +15,6 @@ from bike_demand.__main__ import main
 from bike_demand.core.current import OUTCOME_EXAMPLE, Inputs
 from bike_demand.core.problem import MAX_AHEAD, MIN_TIME
 from bike_demand.core.settings import load_settings
-from bike_demand.monitoring import signals
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import LiveModels, ModelHolder
 from bike_demand.serving.metrics import Metrics
@@ -70,7 +69,6 @@ def client(stored: Path) -> Iterator[Client]:
     """A service of a project in which version 1 is live; its log is complete once it has ended."""
     assert main(["ingest"]) == 0
     put_live(constant(stored / "model", 50.0))
-    signals._checked_from.clear()
     address, metrics, holder = load_settings().environments.production.database, Metrics(), ModelHolder()
     holder.live = LiveModels(load_model(stored / "model", "1"), "")
     log: PredictionLog[PredictedBatch] = PredictionLog(

@@ -13,7 +13,6 @@ from sqlalchemy import delete
 from bike_demand.__main__ import main
 from bike_demand.core.current import Row, row_id
 from bike_demand.core.settings import load_settings
-from bike_demand.monitoring import signals as signals_module
 from bike_demand.monitoring.drift import make_drift_report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
 from bike_demand.store import daily_stats, event_log, expected_ranges
@@ -70,7 +69,6 @@ def replayed(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Pat
 def database(replayed: Path, project: Path) -> Iterator[Database]:
     """The database of production of a copy of that project, which is the current folder."""
     copy_state(replayed, project)
-    signals_module._checked_from.clear()
     with closing(open_database(load_settings().environments.production.database)) as connected:
         yield connected
 
@@ -351,7 +349,6 @@ def test_texts_that_were_seen_before_the_checked_rows_are_expected(database: Dat
 
 def test_ranges_come_from_the_feed_without_requests(stored: Path) -> None:
     assert main(["ingest", "--as-of", "2011-03-01"]) == 0
-    signals_module._checked_from.clear()
     with closing(open_database(load_settings().environments.production.database)) as database:
         found = evaluate(database, "2011-03-01")
         expected = {"heat", "core_heat", "moisture", "speed", "material"}

@@ -137,6 +137,6 @@ def test_the_daily_step_deletes(database: Database, run: Run) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_it_cannot_be_shorter_than_what_tests_and_late_labels_need(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BIKE_SERVING__LOG__KEEP_DAYS", "87")  # monitoring needs 88 days and the label delay
+    monkeypatch.setenv("BIKE_SERVING__LOG__KEEP_DAYS", "73")  # monitoring needs 74 days and the label delay
     with pytest.raises(UserError, match="keep_days is too short"):
         load_settings()

@@ -24,8 +24,8 @@ ARTIFACTS = STATE / "artifacts"  # files of the runs, if the tracking store is a
 
 LABEL_DELAY_DAYS = -(-LABEL_LAG // DAY)  # days until labels are known, rounded up
 # How far the loop looks back, in days of the log.
-LOG_DAYS = 60  # searched for a stretch of clean days
-CLEAN_DAYS = 14  # consecutive clean days after which later days can be judged
+LOG_DAYS = 60  # before the days that are evaluated, to know what is normal
+CLEAN_DAYS = 14  # without bad rows, after which later ones are another fault
 
 
 class TrainingSettings(Section):
@@ -377,7 +377,7 @@ class Settings(YamlSettings):
 
     @model_validator(mode="after")
     def _check_keep_days(self) -> "Settings":
-        monitored_days = self.monitoring.recount_days + LOG_DAYS + CLEAN_DAYS
+        monitored_days = self.monitoring.recount_days + LOG_DAYS
         twice = 2 * (self.ab.days + self.ab.watch_days)  # tests and watches may take twice as long
         needed = max(twice, monitored_days) + LABEL_DELAY_DAYS
         if self.serving.log.keep_days < needed:

@@ -12,8 +12,8 @@ import pandas as pd
 
 from bike_demand.core.current import FIELDS, KEYS, LABEL_LAG, PROBLEM, TIME, RowId, row_id, target_of, time_of
 from bike_demand.core.errors import UnreachableError
-from bike_demand.core.problem import DAY
-from bike_demand.core.settings import CLEAN_DAYS, DATA, LOG_DAYS, Ranges, Settings, Trigger
+from bike_demand.core.problem import DAY, MIN_TIME
+from bike_demand.core.settings import CLEAN_DAYS, LOG_DAYS, Ranges, Settings, Trigger
 from bike_demand.data.frames import by_key, has_row_id, time_range, to_frame
 from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
@@ -30,7 +30,7 @@ from bike_demand.store.tables import DailyStats, Signal, SignalKind, State
 from bike_demand.store.tracking import Tracking, Version
 
 WEEK = timedelta(days=7)
-FEED_DAYS = 28  # days of the feed that are checked, besides the earlier ones that the rules need
+FEED_DAYS = 28  # days of the feed that are checked, after the LOG_DAYS that the rules need
 RULE_DAYS = 60  # the champion's days that the retraining rules use
 MAX_BAD_SHARE = 0.1  # of a day's requests: more violations raise a signal, and make its error meaningless
 # Labels needed before the evaluated days to compute the baseline.
@@ -40,10 +40,8 @@ SILENT_AFTER = timedelta(days=2)
 REQUESTS = "requests"
 USUAL = "usual_share"  # key in the evidence of the signal for outcomes that no longer arrive
 SOURCE_PHRASES = {REQUESTS: "in requests", FEED: "in the feed"}
-SINGLE_ROW_RULES = ("units", "ranges")  # which one row can violate
 TEXTS = [name for name, each in FIELDS.items() if each.kind == "text" and name not in KEYS]
-# By folder and rules: the day from which on rows are checked, and the texts of the good rows before it.
-_checked_from: dict[tuple[str, str], tuple[datetime, Texts]] = {}
+SINGLE_ROW_RULES = ("units", "ranges")  # which one row can violate
 
 
 class SourcedViolation(NamedTuple):
@@ -167,64 +165,29 @@ def has_bad_requests(day: DailyStats) -> bool:
 def _logged_predictions(
     settings: Settings, database: Database, until: datetime
 ) -> tuple[list[PredictionRecord], datetime]:
-    """The logged predictions to evaluate, and the time from which on days are counted again."""
-    last, earliest = daily_stats.last_day(database), daily_stats.first_time(database)
-    newest = until if last is None else min(until, datetime.combine(last, time()))
-    recount_from = _midnight(newest - LABEL_LAG) - settings.monitoring.recount_days * DAY
-    if earliest is None:
-        return [], recount_from
-    if last is None:
-        recount_from = min(recount_from, _midnight(earliest))
-    since = _last_clean_start(database, recount_from - CLEAN_DAYS * DAY) or earliest
-    return daily_stats.logged_predictions(
-        database, max(since, recount_from - LOG_DAYS * DAY), until
-    ), recount_from
+    """The logged predictions to evaluate, and the time from which on days are counted again.
 
-
-def _last_clean_start(database: Database, latest: datetime) -> datetime | None:
-    """The last start, at most `latest`, of a stretch of clean days; None if there is none."""
-    days = daily_stats.read_days(
-        database, (latest - LOG_DAYS * DAY).date(), (latest + CLEAN_DAYS * DAY).date()
-    )
-    return _clean_since({day.day for day in days if not day.quality}, latest)
-
-
-def _clean_since(clean: set[date], latest: datetime) -> datetime | None:
-    """The last day, at most `latest`, that begins CLEAN_DAYS clean days in a row; None if there is none.
-
-    Later days can be checked from there on. A check that started in the middle of ten days in a wrong unit
-    would mistake the return to the right unit for a change of unit.
+    The days before that time tell the rules what is normal: also whether a unit has changed, or changed back.
     """
-    for back in range(LOG_DAYS + 1):
-        day = (latest - back * DAY).date()
-        if all(day + number * DAY in clean for number in range(CLEAN_DAYS)):
-            return datetime.combine(day, time())
-    return None
+    last = daily_stats.last_day(database)
+    newest = MIN_TIME if last is None else min(until, datetime.combine(last, time()))
+    recount_from = _midnight(newest - LABEL_LAG) - settings.monitoring.recount_days * DAY
+    return daily_stats.logged_predictions(database, recount_from - LOG_DAYS * DAY, until), recount_from
 
 
 def _feed(
     settings: Settings, database: Database, until: datetime, now: datetime
 ) -> tuple[pd.DataFrame, list[Violation], Texts]:
-    """The newest ingested rows, their violations, and the texts of the good rows before them. To save time,
-    only the first evaluation of a process checks all rows; later ones start at days that were found clean.
-    """
-    key = (str(DATA.absolute()), settings.quality.model_dump_json())
-    latest = _midnight(until - LABEL_LAG) - FEED_DAYS * DAY
-    since, texts = _checked_from.get(key, (None, NO_TEXTS))
-    if since is not None and since > latest:
-        since, texts = None, NO_TEXTS
-    rows = rows_between(since, until)
-    found: list[Violation] = []
-    if len(rows):
-        first, last = time_range(rows)
-        known = daily_stats.labels(database, first, last + RESOLUTION)
-        found = check_stale(rows, settings.quality, now)
-        found += check_ingested(rows, known, settings.quality, texts)
-    bad = {moment.date() for each in found for moment in each.times}
-    clean = _clean_since(set(rows[TIME].dt.date) - bad, latest)
-    if clean is not None:
-        _checked_from[key] = (clean, _with_texts(texts, rows[rows[TIME] < clean], found))
-    return rows, found, texts
+    """The newest ingested rows, their violations, and the texts of the good rows before them."""
+    since = _midnight(until - LABEL_LAG) - (FEED_DAYS + LOG_DAYS) * DAY
+    earlier = without_quarantined(rows_between(None, since), read_quarantine())
+    texts, rows = _with_texts(NO_TEXTS, earlier, ()), rows_between(since, until)
+    if rows.empty:
+        return rows, [], texts
+    first, last = time_range(rows)
+    known = daily_stats.labels(database, first, last + RESOLUTION)
+    found = check_stale(rows, settings.quality, now)
+    return rows, found + check_ingested(rows, known, settings.quality, texts), texts
 
 
 def _with_texts(texts: Texts, rows: pd.DataFrame, violations: Sequence[Violation]) -> Texts:

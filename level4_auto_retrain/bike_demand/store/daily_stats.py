@@ -25,7 +25,6 @@ from bike_demand.core.current import (
     target_of,
     time_of,
 )
-from bike_demand.core.problem import MIN_TIME
 from bike_demand.store.database import Database
 from bike_demand.store.tables import DailyStats, DriftReport, LoggedPrediction, Outcome
 
@@ -66,12 +65,6 @@ def read_days(database: Database, since: date, until: date, version: int | None 
 def last_day(database: Database) -> date | None:
     """The newest stored day; None if there is none yet."""
     return database.one(select(func.max(DailyStats.day)))
-
-
-def first_time(database: Database) -> datetime | None:
-    """The earliest predicted event time; None if there is none."""
-    earliest = select(func.min(LoggedPrediction.event_time))
-    return database.one(earliest.where(LoggedPrediction.event_time >= MIN_TIME))
 
 
 def logged_predictions(database: Database, since: datetime, until: datetime) -> list[PredictionRecord]:
