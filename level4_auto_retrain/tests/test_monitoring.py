@@ -195,6 +195,7 @@ def test_outcomes_are_missing_until_they_arrive(database: Database) -> None:
                 if day.weekday() < 5:
                     session.merge(DailyStats(day, 0, 100, known, 0, 0, 0, 0, 0, 0))
 
+    evaluate(database, "2011-03-01")  # counts the days of February
     predict(40)
     days = ("2011-03-02", "2011-03-05", "2011-03-07", "2011-03-08", "2011-05-12")
     assert open_on(database, "outcomes", *days) == [5, 7, 8, 12]

@@ -102,11 +102,10 @@ def evaluate_signals(
                 range_basis = (requested, in_requests, texts)
     labels = daily_stats.labels(database, recount_from - BASELINE_HISTORY, until)
     last = daily_stats.last_day(database)
-    # Of a day in the past, `until` may show only a part.
-    complete = until if last is None or last <= until.date() else _midnight(until)
-    to_recount = [each for each in logged if recount_from <= time_of(each.inputs) < complete]
-    daily_stats.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
-    _publish_ranges(database, *range_basis, until, settings.monitoring.ranges, keep_later=as_of is not None)
+    if as_of is None or last is None or last <= until.date():  # a look at the past changes nothing
+        to_recount = [each for each in logged if recount_from <= time_of(each.inputs)]
+        daily_stats.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
+        _publish_ranges(database, *range_basis, until, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
     begin = (until - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
@@ -249,16 +248,10 @@ def _publish_ranges(
     texts: Texts,
     until: datetime,
     settings: Ranges,
-    *,
-    keep_later: bool,
 ) -> None:
-    """Publish expected ranges for the fields that are mostly good in these rows, and for fields without one.
-
-    `keep_later`: keep ranges of a later time, as this evaluation is a look at the past.
-    """
+    """Publish expected ranges for the fields that are mostly good in these rows, or have none yet."""
     known = expected_ranges.read_ranges(database)
     keep = {each.subject for each in violations if each.ongoing and _is_frequent(each, rows, 0.5)}
-    keep |= {name for name, each in known.items() if keep_later and each.as_of > until}
     made = expected_ranges.compute_ranges(rows, _bad_rows(violations), until, settings, texts)
     if new := [each for each in made if each.field not in keep or each.field not in known]:
         expected_ranges.publish_ranges(database, new)
