@@ -65,7 +65,7 @@ def prepare() -> None:
     setattr(step_module, "deploy", deploy)  # noqa: B010
     setattr(steps, "run", again)  # noqa: B010
     setattr(retraining_policy, "error_signal", lambda *_: ERROR_SIGNAL)  # noqa: B010
-    setattr(signals_module, "_drift", lambda *_: None)  # noqa: B010
+    setattr(signals_module, "drift_signal", lambda *_: None)  # noqa: B010
 
 
 if __name__ == "__main__":

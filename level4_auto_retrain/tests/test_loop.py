@@ -99,7 +99,9 @@ def live_project(live_template: Path, project: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(step_module, "deploy", deploy)
     monkeypatch.setattr(steps, "run", register_stub)
     monkeypatch.setattr(retraining_policy, "error_signal", lambda *_: None)
-    monkeypatch.setattr(signals_module, "_drift", lambda *_: None)  # its library takes seconds to import
+    monkeypatch.setattr(
+        signals_module, "drift_signal", lambda *_: None
+    )  # its library takes seconds to import
     return project
 
 

@@ -13,7 +13,6 @@ from sqlalchemy import delete
 from bike_demand.__main__ import main
 from bike_demand.core.current import Row, row_id
 from bike_demand.core.settings import load_settings
-from bike_demand.monitoring.drift import make_drift_report
 from bike_demand.monitoring.signals import Evaluation, evaluate_signals, has_bad_requests
 from bike_demand.store import daily_stats, event_log, expected_ranges
 from bike_demand.store.database import Database, open_database
@@ -32,7 +31,6 @@ from tests.corrupted import (
     without,
 )
 from tests.echo_model import echo
-from tests.ingested import frame
 from tests.predictions import Model, log, store_outcomes
 from tests.registry import copy_state, put_live
 from tests.tiny import constant
@@ -441,20 +439,20 @@ def test_unchanged_inputs_show_no_drift(no_drift_report: Database, run: Run) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_drift_report")
-def test_prediction_drift_uses_champions_predictions_on_its_training_rows(tmp_path: Path) -> None:
-    settings = load_settings()
-    tracking = Tracking(settings)
+def test_prediction_drift_uses_champions_predictions_on_its_training_rows(
+    no_drift_report: Database, tmp_path: Path
+) -> None:
     champion = put_live(echo(tmp_path / "echo", "heat"))
-    now = datetime(2011, 3, 8)
-    current = frame(between("2011-03-01", "2011-03-08"))
-    heat = current["heat"].to_numpy()
-    learned = frame(between("2011-02-01", "2011-03-01"))
-    rule = settings.monitoring.drift
-    made = make_drift_report(tracking, champion, current, heat, learned, now, rule, False)
-    assert made is not None
-    assert made["distances"]["prediction"] == pytest.approx(made["distances"]["heat"], abs=0.01)
-    assert make_drift_report(tracking, champion, current[:99], heat[:99], learned, now, rule, False) is None
+    rows = between("2011-03-01", "2011-03-08")
+    log(rows[:99], (champion.number, lambda row: row.heat))  # too few
+    evaluate(no_drift_report, "2011-03-08")
+    assert daily_stats.latest_drift_report(no_drift_report) is None
+    log(rows[99:], (champion.number, lambda row: row.heat))
+    evaluate(no_drift_report, "2011-03-08")
+    report = daily_stats.latest_drift_report(no_drift_report)
+    assert report is not None
+    distances = report.content["distances"]
+    assert distances["prediction"] == pytest.approx(distances["heat"], abs=0.01)
 
 
 # ---- the command

@@ -1,16 +1,15 @@
 """Updates daily statistics, expected ranges and reports, and evaluates the signals of production."""
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from bike_demand.core.current import FIELDS, KEYS, LABEL_LAG, PROBLEM, TIME, RowId, row_id, target_of, time_of
+from bike_demand.core.current import FIELDS, KEYS, LABEL_LAG, PROBLEM, TIME, RowId, time_of
 from bike_demand.core.errors import UnreachableError
 from bike_demand.core.problem import DAY, MIN_TIME
 from bike_demand.core.settings import CLEAN_DAYS, LOG_DAYS, Ranges, Settings, Trigger
@@ -19,8 +18,8 @@ from bike_demand.data.label_check import check_ingested
 from bike_demand.data.month import iso
 from bike_demand.data.quality import FEED, MIN_BAD, NO_TEXTS, Texts, Violation, check_inputs, check_stale
 from bike_demand.data.quarantine import read_quarantine, without_quarantined
-from bike_demand.monitoring import drift, reports
 from bike_demand.monitoring import retraining_policy as policy
+from bike_demand.monitoring.drift import drift_signal
 from bike_demand.store import daily_stats, event_log, expected_ranges
 from bike_demand.store.daily_stats import PredictionRecord
 from bike_demand.store.database import Database
@@ -118,12 +117,12 @@ def evaluate_signals(
         error = _error_signal(database, champion, champion_days, now, settings)
         if error is not None:
             signals.append(error)
-        drifted = _drift(
-            settings, tracking, database, champion, first, labels, in_requests, days, now, force_report
+        bad: set[RowId] = set().union(*_bad_rows(in_requests).values())
+        drift = drift_signal(
+            settings, tracking, database, champion, first, bad, labels, days, now, force_report
         )
-        if drifted is not None:
-            moved = drift.drift_signal(drifted, now, settings.monitoring.drift)
-            signals += [] if moved is None else [moved]
+        if drift is not None:
+            signals.append(drift)
     return Evaluation(now, champion, signals, violations, days, champion_days)
 
 
@@ -264,69 +263,6 @@ def _champion(tracking: Tracking, database: Database) -> Version | None:
     except UnreachableError:
         live = next(iter(all_deployments(database, State.LIVE)), None)
         return None if live is None else Version(live.version, live.run_id, None, live.digest)
-
-
-def _drift(
-    settings: Settings,
-    tracking: Tracking,
-    database: Database,
-    champion: Version,
-    logged: Sequence[PredictionRecord],
-    labels: Mapping[RowId, float],
-    in_requests: Sequence[Violation],
-    days: Sequence[DailyStats],
-    now: datetime,
-    force_report: bool,
-) -> Mapping[str, Any] | None:
-    """The newest drift report: a new one if due, else the stored one; None if there is none of this champion
-    that is younger than two periods.
-
-    When it is due, so are the reports on data and model quality.
-    """
-    rule, previous, age = settings.monitoring.drift, None, timedelta.max
-    if (last := daily_stats.latest_drift_report(database)) is not None:
-        age = now - last.at
-        if last.content["version"] == champion.number and age < 2 * rule.every_days * DAY:
-            previous = last.content
-    if age < rule.every_days * DAY and not force_report:
-        return previous
-    window = drift.reference_window(tracking, champion, rule.reference_days)
-    if window is None:
-        return previous
-    week = [each for each in logged if time_of(each.inputs) >= now - WEEK]
-    requested = to_frame([each.inputs for each in week])
-    predictions = np.array([each.prediction for each in week], dtype=np.float64)
-    is_good = ~has_row_id(requested, set().union(*_bad_rows(in_requests).values()))
-    reference = without_quarantined(rows_between(window[0], window[1] + RESOLUTION), read_quarantine())
-    made = drift.make_drift_report(
-        tracking, champion, requested[is_good], predictions[is_good], reference, now, rule, force_report
-    )
-    if made is None:
-        return previous
-    reports.write_input_summary(reports.table(requested, predictions), now, settings.quality)
-    _report_quality(logged, labels, days, policy.reference_of(champion, "skill"), now, settings.trigger)
-    daily_stats.store_drift_report(database, now, made)
-    return made
-
-
-def _report_quality(
-    logged: Sequence[PredictionRecord],
-    labels: Mapping[RowId, float],
-    days: Sequence[DailyStats],
-    skill: float | None,
-    now: datetime,
-    rule: Trigger,
-) -> None:
-    """Report on the newest week with known labels."""
-    first, last = now - LABEL_LAG - WEEK, now - LABEL_LAG
-    week = [each for each in logged if first <= time_of(each.inputs) < last]
-    pairs = [
-        (each.prediction, target_of(labels[row])) for each in week if (row := row_id(each.inputs)) in labels
-    ]
-    if pairs:
-        limits = policy.limits([day for day in days if first.date() <= day.day < last.date()], skill, rule)
-        predictions, targets = np.array(pairs, dtype=np.float64).T
-        reports.write_model_quality(predictions, targets, now, *limits)
 
 
 def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> Iterator[Signal]:
