@@ -179,7 +179,7 @@ def test_evidently_shows_reports_and_dashboard_panels(
             # Another set of columns is another series.
             values_of_weeks = zip_longest(*(each["values"] for each in found["series"]))
             shown[title] = [next(value for value in week if value is not None) for week in values_of_weeks]
-        assert shown["Drifted columns"] == [0.0, pytest.approx(2 / 8)]
+        assert shown["Drifted columns"] == [0.0, pytest.approx(2 / 9)]
         assert shown["Missing values"][1] > shown["Missing values"][0]
         (report,) = (
             each for each in listed if each["tags"] == ["model quality"] and "03-08" in each["timestamp"]

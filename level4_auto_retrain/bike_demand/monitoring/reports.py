@@ -43,7 +43,6 @@ def write_drift_report(
     distance), and the columns that failed their test. The report is written as a page if one failed, or if
     `force_report` is set.
     """
-    from evidently.metrics import ValueDrift
     from evidently.presets import DataDriftPreset
 
     def has_enough(name: str) -> bool:
@@ -54,24 +53,18 @@ def write_drift_report(
     categories = [
         name for name in CATEGORIES if has_enough(name) and reference[name].nunique() <= MAX_CATEGORIES
     ]
-    inputs = [name for name in (*numbers, *categories) if name != PREDICTION]
-    of_numbers = {"method": "wasserstein", "threshold": settings.distance}
-    metrics: list[Any] = []
-    if inputs:
-        metrics.append(
-            DataDriftPreset(
-                columns=inputs,
-                drift_share=settings.min_fields / len(inputs),
-                num_method=of_numbers["method"],
-                num_threshold=of_numbers["threshold"],
-                cat_method="jensenshannon",
-                cat_threshold=CATEGORY_DISTANCE,
-            )
-        )
-    if PREDICTION in numbers:
-        metrics.append(ValueDrift(column=PREDICTION, **of_numbers))
+    if not numbers + categories:
+        return {}, []
+    preset = DataDriftPreset(
+        columns=numbers + categories,
+        drift_share=settings.min_fields / len(numbers + categories),
+        num_method="wasserstein",
+        num_threshold=settings.distance,
+        cat_method="jensenshannon",
+        cat_threshold=CATEGORY_DISTANCE,
+    )
     columns = (numbers, categories)
-    snapshot = _run("Data drift", metrics, columns, current, reference, now=now, include_tests=True)
+    snapshot = _run("Data drift", [preset], columns, current, reference, now=now, include_tests=True)
     content = json.loads(snapshot.json())
     distances = {
         each["config"]["column"]: round(float(each["value"]), 3)
@@ -195,22 +188,15 @@ def _workspace(place: Path) -> Any:
 
     Deletes files that were cut off by a kill.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    try:
-        return _open_workspace(place)
-    except ValueError:  # a process was killed while writing a file
-        for file in place.rglob("*.json"):
-            try:
-                json.loads(file.read_bytes())
-            except ValueError:
-                file.unlink()
-        return _open_workspace(place)
-
-
-def _open_workspace(place: Path) -> Any:
     from evidently.sdk.models import ProjectModel
     from evidently.ui.workspace import Workspace
 
+    place.mkdir(parents=True, exist_ok=True)
+    for file in place.rglob("*.json"):
+        try:
+            json.loads(file.read_bytes())
+        except ValueError:  # a process was killed while writing it
+            file.unlink()
     workspace = Workspace.create(str(place))
     project = workspace.get_project(PROJECT) or workspace.add_project(
         ProjectModel(id=PROJECT, name=PROBLEM.title, description=PROBLEM.description)

@@ -28,7 +28,6 @@ from bike_demand.store.ingested_rows import RESOLUTION, rows_between
 from bike_demand.store.tables import DailyStats, Signal, SignalKind, State
 from bike_demand.store.tracking import Tracking, Version
 
-WEEK = timedelta(days=7)
 FEED_DAYS = 28  # days of the feed that are checked, after the LOG_DAYS that the rules need
 RULE_DAYS = 60  # the champion's days that the retraining rules use
 MAX_BAD_SHARE = 0.1  # of a day's requests: more violations raise a signal, and make its error meaningless
