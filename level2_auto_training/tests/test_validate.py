@@ -25,8 +25,8 @@ def test_the_command_names_the_violation_in_one_line_and_the_rows_in_a_file(proj
     assert "not fit for training" in output
     assert lines[400][:19] in output
     (reported,) = json.loads(Path("state/reports/validation.json").read_text(encoding="utf-8"))
-    assert f"{reported['times'][0]},{reported['keys'][0]}" == lines[400][:23]
-    assert len(reported["times"]) > 300
+    assert ",".join(reported["rows"][0]) == lines[400][:23]
+    assert len(reported["rows"]) > 300
 
 
 def test_the_command_says_what_it_found_fit(project: Path, run: Run) -> None:

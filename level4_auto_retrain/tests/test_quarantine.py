@@ -224,8 +224,8 @@ def test_sparse_rows_make_a_regression_case() -> None:
     (found,) = check_ingested(frame(rows), LABELS, RULES)
     case = case_of(found, rows)
     assert len(case.must_detect) >= 14
-    assert case.complete is (len(found.times) >= 28)
-    short = found.model_copy(update={"times": found.times[:20], "keys": found.keys[:20]})
+    assert case.complete is (len(found.rows) >= 28)
+    short = found.model_copy(update={"rows": found.rows[:20]})
     assert not case_of(short, rows).complete
 
 

@@ -32,7 +32,7 @@ def test_ongoing_gap_fails_and_lists_rows(project: Path, run: Run) -> None:
     assert run("ingest").status == 0
     assert "not fit for training" in run("validate").refusal()
     (content,) = json.loads(Path("state/reports/validation.json").read_text(encoding="utf-8"))
-    assert len(content["times"]) >= 14
+    assert len(content["rows"]) >= 14
 
 
 def test_the_command_says_what_it_found_fit(project: Path, run: Run) -> None:

@@ -499,8 +499,8 @@ def test_a_training_ingests_what_is_new_and_stops_before_it_learns_from_wrong_da
     september = between(clean, FIRST, SECOND)["timestamp"].dt.strftime("%Y-%m-%dT%H:%M:%S").tolist()
     assert f"{september[0]} to {september[-1]}" in practice.refusal
     problem = practice.report[0]
-    assert set(problem["times"]) <= set(september)
-    assert len(problem["times"]) > 0.9 * len(september)
+    assert {hour for hour, _ in problem["rows"]} <= set(september)
+    assert len(problem["rows"]) > 0.9 * len(september)
     assert practice.left == {"version 1"}  # no model, no metrics, nothing registered
     assert practice.answers["the training on wrong data"] == "1"
     # After the correction only September was read: January, though spoilt meanwhile, was not.

@@ -860,7 +860,7 @@ def test_a_field_that_changes_is_noticed_within_a_day_held_off_and_rolled_back_b
     lock = registry.artifact(newest.run_id, "dvc.lock")
     remote = practice.folder / "state" / "dvc-remote"
     kept = json.loads(stored(remote, stage_outs(lock, "ingest")["state/quarantine.json"]).read_bytes())
-    left_out = {hour for each in kept["violations"] if each["rule"] != "gaps" for hour in each["times"]}
+    left_out = {hour for each in kept["violations"] if each["rule"] != "gaps" for hour, _ in each["rows"]}
     days = published(practice.happened, LAST)
     of_these = between(days, *FAHRENHEIT)["timestamp"]
     assert left_out == {f"{hour:%Y-%m-%dT%H:%M:%S}" for hour in of_these}

@@ -5,11 +5,10 @@ rules detect what only shows across rows: changed units, nulls, implausible valu
 """
 
 import json
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, time, timedelta
-from itertools import repeat
 from types import MappingProxyType
 
 import numpy as np
@@ -52,8 +51,8 @@ NO_TEXTS: Texts = MappingProxyType({})
 
 
 class Violation(BaseModel):
-    """Rows that violate a rule. `times`, ascending, are the event times of the bad rows or, for `gaps`, of
-    the missing ones; `keys` has the key of each, or is empty if the problem has no keys.
+    """Rows that violate a rule. `rows`, ascending, are event time and key (empty if the problem has none) of
+    the bad rows or, for `gaps`, of the missing ones.
 
     `subject` is an input field, "feed" or "label". `ongoing`: whether the newest rows violate the rule too.
     """
@@ -63,23 +62,21 @@ class Violation(BaseModel):
     rule: str
     subject: str
     message: str  # without times
-    times: tuple[datetime, ...]
-    keys: tuple[str, ...] = ()
+    rows: tuple[RowId, ...]
     ongoing: bool
 
     @property
-    def rows(self) -> list[RowId]:
-        """Event time and key of each bad row."""
-        return list(zip(self.times, self.keys or repeat(""), strict=False))
+    def times(self) -> list[datetime]:
+        """The event time of each row."""
+        return [moment for moment, _ in self.rows]
 
     def __str__(self) -> str:
         first, last = iso(self.times[0]), iso(self.times[-1])
-        return f"{self.message} ({first if first == last else f'{len(self.times)} rows, {first} to {last}'})"
+        return f"{self.message} ({first if first == last else f'{len(self.rows)} rows, {first} to {last}'})"
 
-    def after(self, moment: datetime) -> "Violation":
-        """The part of the violation after that moment."""
-        first = bisect_right(self.times, moment)
-        return self.model_copy(update={"times": self.times[first:], "keys": self.keys[first:]})
+    def since(self, moment: datetime) -> "Violation":
+        """The violation without its rows before a time."""
+        return self.model_copy(update={"rows": self.rows[bisect_left(self.rows, (moment, "")) :]})
 
 
 def check(
@@ -98,13 +95,13 @@ def require_no_violations(
     """
     # Up to one day of implausible values hardly changes the model.
     harmless = rows_per_day(rows)
-    parts = [each.after(time_range(rows)[1] - RECENT) for each in violations]
-    recent = [each for each in parts if len(each.times) > (harmless if each.subject in FIELDS else 0)]
+    parts = [each.since(time_range(rows)[1] - RECENT) for each in violations]
+    recent = [each for each in parts if len(each.rows) > (harmless if each.subject in FIELDS else 0)]
     recent += check_stale(rows, settings.quality, freshness_deadline(settings, as_of))
     if not recent:
         REPORT.unlink(missing_ok=True)
         return
-    content = [each.model_dump(mode="json", include={"message", "times", "keys"}) for each in recent]
+    content = [each.model_dump(mode="json", include={"message", "rows"}) for each in recent]
     write_atomically(REPORT, (json.dumps(content, indent=1) + "\n").encode())
     raise UserError(
         f"the data are not fit for training: {'; '.join(map(str, recent))}; nothing was trained. Have the"
@@ -137,7 +134,6 @@ def check_stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -
     """The rule `stale`: whether the newest row (ascending, at least one) is too old at `now`; None: never."""
     if rules.stale is None or now is None:
         return []
-    last = time_range(rows)[1]
     age = (now - period_end(rows)) // timedelta(hours=1)
     # Events that arrive, say, once a month are not late after two days.
     pauses = rows[TIME].drop_duplicates().diff().dt.total_seconds() / 3600
@@ -145,7 +141,8 @@ def check_stale(rows: pd.DataFrame, rules: QualityRules, now: datetime | None) -
     if age <= max(rules.stale.hours, 1.5 * pause):
         return []
     message = f"the feed is stale: its last row ended {age} hours ago"
-    return [Violation(rule="stale", subject=FEED, message=message, times=(last,), ongoing=True)]
+    last = row_ids(rows[-1:])
+    return [Violation(rule="stale", subject=FEED, message=message, rows=tuple(last), ongoing=True)]
 
 
 def check_gaps(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS) -> list[Violation]:
@@ -181,7 +178,8 @@ def check_gaps(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_
         ongoing |= bool(broken[-1] and absent[part, -a_day * rule.days :].any())
     missing = [(times[when].to_pydatetime(), keys.iloc[groups[at][0]]) for when, at in np.argwhere(bad.T)]
     message = f"rows of the feed are missing, more than {rule.share:.0%} in {rule.days} days"
-    return [_violation("gaps", FEED, message, missing, ongoing)] if missing else []
+    gap = Violation(rule="gaps", subject=FEED, message=message, rows=tuple(missing), ongoing=ongoing)
+    return [gap] if missing else []
 
 
 def check_level(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS) -> list[Violation]:
@@ -250,14 +248,8 @@ def violations(rule: str, subject: str, message: str, rows: pd.DataFrame, bad: M
     found = row_ids(rows[bad])
     if not found:
         return []
-    return [_violation(rule, subject, message, found, found[-1][0] > time_range(rows)[1] - DAY)]
-
-
-def _violation(rule: str, subject: str, message: str, rows: Sequence[RowId], ongoing: bool) -> Violation:
-    times, keys = zip(*rows, strict=True)
-    return Violation(
-        rule=rule, subject=subject, message=message, times=times, keys=keys if KEYS else (), ongoing=ongoing
-    )
+    ongoing = found[-1][0] > time_range(rows)[1] - DAY
+    return [Violation(rule=rule, subject=subject, message=message, rows=tuple(found), ongoing=ongoing)]
 
 
 def _field_violations(

@@ -22,7 +22,7 @@ from bike_demand.data.regression_cases import RegressionCaseContent, count_undet
 from bike_demand.loop.alerts import raise_alert
 from bike_demand.loop.context import Context
 from bike_demand.loop.monitor import undelivered_lines
-from bike_demand.monitoring.signals import SourcedViolation, violation_since
+from bike_demand.monitoring.signals import SourcedViolation
 from bike_demand.release.rescoring import predict_again
 from bike_demand.release.rollback import WATCH_ROLLBACK
 from bike_demand.store import daily_stats, event_log
@@ -195,8 +195,8 @@ def _store_regression_case(
         return case
     # The feed is what models are trained on, so it takes precedence.
     for each in sorted(found, key=lambda each: each.source != FEED):
-        violation = violation_since(each.violation, incident.since)
-        if violation.subject != incident.subject or not violation.times:
+        violation = each.violation.since(incident.since)
+        if violation.subject != incident.subject or not violation.rows:
             continue
         since = incident.since - timedelta(days=BEFORE_DAYS)
         if each.source == FEED:

@@ -1,6 +1,5 @@
 """Updates daily statistics, expected ranges and reports, and evaluates the signals of production."""
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -269,7 +268,7 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
     by_subject: dict[str, list[SourcedViolation]] = {}
     for each in violations:
         if each.violation.ongoing:
-            last = violation_since(each.violation, _start_of_last_stretch(each.violation.times))
+            last = each.violation.since(_start_of_last_stretch(each.violation.times))
             by_subject.setdefault(last.subject, []).append(SourcedViolation(each.source, last))
     for subject, found in by_subject.items():
         first = found[0].violation
@@ -326,12 +325,6 @@ def _open_signal(database: Database, kind: SignalKind, subject: str, now: dateti
     """The open signal; None if there is none, or this is a look at a time before it."""
     found = (each for each in event_log.open_signals(database) if each.first_at <= now)
     return next((each for each in found if (each.kind, each.subject) == (kind, subject)), None)
-
-
-def violation_since(violation: Violation, since: datetime) -> Violation:
-    """The violation without its rows before a time."""
-    at = bisect_left(violation.times, since)
-    return violation.model_copy(update={"times": violation.times[at:], "keys": violation.keys[at:]})
 
 
 def _start_of_last_stretch(times: Sequence[datetime]) -> datetime:
