@@ -40,7 +40,7 @@ def monitor(
     if as_json:
         emit(status.model_dump_json(indent=1))
         return
-    for line in _lines(evaluation, status):
+    for line in _lines(evaluation, status, now):
         emit(line)
     if force_report:
         page, missing = reports.DRIFT_PAGE, "none: no champion with training data, or too few rows"
@@ -48,10 +48,10 @@ def monitor(
         emit(f"Drift report: {page.as_posix() if is_new else missing}")
 
 
-def _lines(evaluation: Evaluation, status: StatusDocument) -> Iterator[str]:
+def _lines(evaluation: Evaluation, status: StatusDocument, now: datetime) -> Iterator[str]:
     champion = "none" if evaluation.champion is None else f"version {evaluation.champion.number}"
-    yield f"Feed time {evaluation.now:%Y-%m-%d %H:%M}. Live: {champion}."
-    week = [day for day in evaluation.days if day.day >= evaluation.now.date() - timedelta(days=7)]
+    yield f"Feed time {now:%Y-%m-%d %H:%M}. Live: {champion}."
+    week = [day for day in evaluation.days if day.day >= now.date() - timedelta(days=7)]
     rows, known = sum(day.rows for day in week), sum(day.known for day in week)
     if known:
         error, bias = sum(day.error_sum for day in week) / known, sum(day.bias_sum for day in week) / known

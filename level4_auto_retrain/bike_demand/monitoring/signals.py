@@ -50,18 +50,12 @@ class SourcedViolation(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The findings in production.
+    """The findings in production. `days` are those of all versions together."""
 
-    `days` are those of all versions together; `champion_days` are the champion's, without bad requests, by
-    which its error is evaluated.
-    """
-
-    now: datetime
     champion: Version | None
     signals: list[Signal]
     violations: list[SourcedViolation]
     days: list[DailyStats]
-    champion_days: list[DailyStats]
 
 
 def evaluate_signals(
@@ -76,11 +70,10 @@ def evaluate_signals(
 
     `force_report`: write the drift report now, as a page, even if none is due. Raises UserError.
     """
-    until = now if as_of is None else min(now, as_of)
-    logged, recount_from = _logged_predictions(settings, database, until)
+    logged, recount_from = _logged_predictions(settings, database, now)
     first = daily_stats.first_predictions(logged)
     requested = to_frame([each.inputs for each in first])
-    rows, in_feed, texts = _feed(settings, database, until, now)
+    rows, in_feed, texts = _feed(settings, database, now)
     violations = [SourcedViolation(FEED, each) for each in in_feed]
     range_basis = (rows, in_feed, texts)
     in_requests: list[Violation] = []
@@ -92,36 +85,33 @@ def evaluate_signals(
             # A client's single mistake is no signal.
             ongoing = each.ongoing and _is_frequent(each, requested, MAX_BAD_SHARE, is_open=is_open)
             in_requests.append(each.model_copy(update={"ongoing": ongoing}))
-        if newest >= until - SILENT_AFTER:
+        if newest >= now - SILENT_AFTER:
             violations = [*(SourcedViolation(REQUESTS, each) for each in in_requests), *violations]
             recent = requested[TIME] > newest - settings.monitoring.ranges.days * DAY
             if recent.sum() >= expected_ranges.enough_rows(settings.monitoring.ranges):
                 range_basis = (requested, in_requests, texts)
-    labels = daily_stats.labels(database, recount_from - BASELINE_HISTORY, until)
+    labels = daily_stats.labels(database, recount_from - BASELINE_HISTORY, now)
     last = daily_stats.last_day(database)
-    if as_of is None or last is None or last <= until.date():  # a look at the past changes nothing
+    if as_of is None or last is None or last <= now.date():  # a look at the past changes nothing
         to_recount = [each for each in logged if recount_from <= time_of(each.inputs)]
         daily_stats.store_days(database, to_recount, labels, _count_by_day(in_requests, in_feed))
-        _publish_ranges(database, *range_basis, until, settings.monitoring.ranges)
+        _publish_ranges(database, *range_basis, now, settings.monitoring.ranges)
     signals = list(_quality_signals(violations, now))
     champion = _champion(tracking, database)
-    begin = (until - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
-    days = daily_stats.read_days(database, begin, until.date())
+    begin = (now - LABEL_LAG).date() - max(RULE_DAYS, settings.trigger.window_days) * DAY
+    days = daily_stats.read_days(database, begin, now.date())
     signals += _outcome_signals(database, days, now, settings.trigger)
-    champion_days = (
-        [] if champion is None else _champion_days(database, days, champion.number, begin, until.date())
-    )
     if champion is not None:
-        error = _error_signal(database, champion, champion_days, now, settings)
-        if error is not None:
-            signals.append(error)
+        bad_days = {day.day for day in days if has_bad_requests(day)}
+        own = daily_stats.read_days(database, begin, now.date(), champion.number)
+        own = [day for day in own if day.day not in bad_days]
+        error = _error_signal(database, champion, own, now, settings)
         bad: set[RowId] = set().union(*_bad_rows(in_requests).values())
         drift = drift_signal(
             settings, tracking, database, champion, first, bad, labels, days, now, force_report
         )
-        if drift is not None:
-            signals.append(drift)
-    return Evaluation(now, champion, signals, violations, days, champion_days)
+        signals += filter(None, (error, drift))
+    return Evaluation(champion, signals, violations, days)
 
 
 def _error_signal(
@@ -172,12 +162,12 @@ def _logged_predictions(
 
 
 def _feed(
-    settings: Settings, database: Database, until: datetime, now: datetime
+    settings: Settings, database: Database, now: datetime
 ) -> tuple[pd.DataFrame, list[Violation], Texts]:
     """The newest ingested rows, their violations, and the texts of the good rows before them."""
-    since = _midnight(until - LABEL_LAG) - (FEED_DAYS + LOG_DAYS) * DAY
+    since = _midnight(now - LABEL_LAG) - (FEED_DAYS + LOG_DAYS) * DAY
     earlier = without_quarantined(rows_between(None, since), read_quarantine())
-    texts, rows = _with_texts(NO_TEXTS, earlier, ()), rows_between(since, until)
+    texts, rows = _with_texts(NO_TEXTS, earlier, ()), rows_between(since, now)
     if rows.empty:
         return rows, [], texts
     first, last = time_range(rows)
@@ -206,13 +196,6 @@ def _count_by_day(
             rows = found.setdefault(moment.date(), {}).setdefault(each.subject, {})
             rows[name] = rows.get(name, 0) + 1
     return found
-
-
-def _champion_days(
-    database: Database, days: Sequence[DailyStats], number: int, since: date, until: date
-) -> list[DailyStats]:
-    bad = {day.day for day in days if has_bad_requests(day)}
-    return [day for day in daily_stats.read_days(database, since, until, number) if day.day not in bad]
 
 
 def _bad_rows(found: Sequence[Violation]) -> dict[str, set[RowId]]:
