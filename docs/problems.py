@@ -247,7 +247,9 @@ def _wait_until_served(url: str) -> None:
     for attempt in tenacity.Retrying(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.05)):
         with attempt:
             status = httpx.get(f"{url}/status", timeout=60).raise_for_status().json()
-            compared = {each[of] for each in status["comparisons"] for of in ("version", "against")}
+            compared = {
+                each["comparison"][of] for each in status["comparisons"] for of in ("version", "against")
+            }
             wanted = [status["releases"][-1]["version"], *compared]
             served = [int(each["version"]) for each in status["models"]]
             assert (served[:1], set(served)) == (wanted[:1], set(wanted))

@@ -41,10 +41,10 @@ def _facts(status: Status) -> Iterator[tuple[tuple[Any, ...], str]]:
             yield ("training", each["id"]), f"training   version {each['version']}"
         if each["state"] == "failed":
             yield ("failed", each["id"]), f"           {each['detail'].get('result')}"
-    for each in status["comparisons"]:
-        name = "A/B test  " if each["kind"] == "test" else "watch     "
-        text = f"{name} version {each['version']} against version {each['against']}"
-        yield (each["kind"], each["version"], each["began"]), text
+    for compared in (each["comparison"] for each in status["comparisons"]):
+        name = "A/B test  " if compared["kind"] == "test" else "watch     "
+        text = f"{name} version {compared['version']} against version {compared['against']}"
+        yield (compared["kind"], compared["version"], compared["began"]), text
     for each in status["releases"]:
         back = f", version {each['rolled_back']} was rolled back" if each["rolled_back"] else ""
         yield ("release", each["at"]), f"release    version {each['version']} is live{back}"

@@ -145,14 +145,16 @@ def example_metrics() -> Metrics:
 def example_test() -> dict[str, Any]:
     """A test as the loop puts it there."""
     return {
-        "kind": "test",
-        "version": 4,
-        "against": 2,
-        "mode": "ab",
-        "share": 0.5,
-        "began": at(97).isoformat(),
-        "days_planned": 14,
-        "worse": 0.05,
+        "comparison": {
+            "kind": "test",
+            "version": 4,
+            "against": 2,
+            "mode": "ab",
+            "share": 0.5,
+            "began": at(97).isoformat(),
+            "days": 14,
+        },
+        "rule": {"worse": 0.05},
         "verdict": "continue",
         "reason": "undecided so far, its error is 0.93 times the other's (0.84 to 1.04)",
         "days": [

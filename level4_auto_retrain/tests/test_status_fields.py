@@ -50,15 +50,18 @@ def test_comparison_is_published_as_test_then_watch(deploy: Deploy) -> None:
     status = after_cycle("2011-03-04")
     assert headline(status) == ("busy", "A/B test in progress")
     (test,) = status.comparisons
-    assert (test["kind"], test["version"], test["against"], test["share"]) == ("test", 2, 1, 0.5)
-    assert test["days_planned"] == load_settings().ab.days
+    compared = test["comparison"]
+    shown = compared["kind"], compared["version"], compared["against"], compared["share"]
+    assert shown == ("test", 2, 1, 0.5)
+    assert compared["days"] == load_settings().ab.days
     assert 0.4 < test["days"][-1]["ratio"] < 0.5
     step(load_settings(), datetime(2011, 3, 5), print)
     status = after_cycle("2011-03-05")
     assert headline(status) == ("good", "All is well")
     (watch,) = status.comparisons
-    assert (watch["kind"], watch["version"], watch["against"]) == ("watch", 2, 1)
-    assert watch["days_planned"] == load_settings().ab.watch_days
+    compared = watch["comparison"]
+    assert (compared["kind"], compared["version"], compared["against"]) == ("watch", 2, 1)
+    assert compared["days"] == load_settings().ab.watch_days
     assert status.live_since == datetime(2011, 3, 5)
     with open_deployments(load_settings(), datetime(2026, 1, 1), print) as deployments:  # by the wall clock
         roll_back_champion(deployments, "a test")

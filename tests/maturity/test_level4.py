@@ -488,7 +488,8 @@ def test_from_drift_to_release_no_person_does_a_thing_and_all_of_it_is_seen_on_o
     }.items():
         assert practice.on(day).status["headline"]["title"] == title
     (test,) = practice.on("2011-04-10").status["comparisons"]
-    assert (test["kind"], test["version"], test["against"]) == ("test", 2, 1)
+    compared = test["comparison"]
+    assert (compared["kind"], compared["version"], compared["against"]) == ("test", 2, 1)
     # And another one why: each signal, training and incident that is logged.
     status, event_log = practice.mornings[-1].status, practice.event_log()
     trainings, incidents = event_log.trainings(), event_log.records("incidents")

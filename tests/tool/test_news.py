@@ -11,7 +11,7 @@ SIGNAL = {
     "message": "Over 3 days predictions are 17% too low (at least 7% with 80% confidence; limit 3%).",
 }
 TRAINING = {"id": 3, "version": 2, "state": "done", "detail": {}}
-TEST = {"kind": "test", "version": 2, "against": 1, "began": "2012-01-12T00:00:00"}
+TEST = {"comparison": {"kind": "test", "version": 2, "against": 1, "began": "2012-01-12T00:00:00"}}
 FIRST = {"at": "2011-12-07T00:00:00", "version": 1, "rolled_back": None}
 SECOND = {"at": "2012-01-16T00:00:00", "version": 2, "rolled_back": None}
 BACK = {"at": "2012-01-18T00:00:00", "version": 1, "rolled_back": 2}

@@ -6,7 +6,7 @@ from typing import Any
 from bike_demand.loop.context import Context
 from bike_demand.loop.retraining import past_trainings, retry_refusal
 from bike_demand.monitoring.retraining_policy import MONTH, reference_of, retraining_refusal
-from bike_demand.release.ab.evidence import Evidence, collect, running_test, running_watch
+from bike_demand.release.ab.evidence import collect, running_test, running_watch
 from bike_demand.store import event_log
 
 
@@ -18,7 +18,7 @@ def publish_status_fields(context: Context) -> None:
         if live is None
         else reference_of(context.tracking.version(live.version), "holdout_error"),
         "comparisons": [
-            _comparison_json(collect(context.deployments, comparison))
+            collect(context.deployments, comparison).model_dump(mode="json")
             for comparison in (running_test(context.deployments), running_watch(context.deployments))
             if comparison is not None
         ],
@@ -34,14 +34,3 @@ def _budget(context: Context) -> dict[str, Any]:
     spent = sum(context.now - each.at < MONTH for each in past)
     message = retry_refusal(context) or retraining_refusal(past, context.now, context.settings)
     return {"spent": spent, "limit": context.settings.trigger.budget, "days": MONTH.days, "message": message}
-
-
-def _comparison_json(evidence: Evidence) -> dict[str, Any]:
-    comparison, days = evidence.comparison, {"__all__": {"ratio", "low", "high"}}
-    design = {"kind", "version", "against", "mode", "share", "began"}
-    return {
-        **comparison.model_dump(mode="json", include=design),
-        **evidence.model_dump(mode="json", include={"verdict": True, "reason": True, "days": days}),
-        "days_planned": comparison.days,
-        "worse": evidence.rule.worse,
-    }

@@ -210,7 +210,7 @@ def find_headline(status: StatusDocument, registry_error: str | None, stale: tim
     """
     kinds = {kind: [each for each in status.signals if each.kind is kind] for kind in SignalKind}
     training = next((each for each in status.trainings if each.state == event_log.BEGUN), None)
-    test = next((each for each in status.comparisons if each["kind"] == "test"), None)
+    test = next((each for each in status.comparisons if each["comparison"]["kind"] == "test"), None)
     version = status.models[0].version if status.models else None
     last = status.releases[-1] if status.releases else None
     bad_releases = kinds[SignalKind.BAD_RELEASE]
@@ -266,8 +266,9 @@ def _responses(status: StatusDocument) -> Iterator[str]:
         if training.state == event_log.BEGUN:
             yield f"Training a new version: {training.reason}"
     for each in status.comparisons:
-        verb = "tested" if each["kind"] == "test" else "watched"
-        yield f"Version {each['version']} is being {verb} against version {each['against']}."
+        compared = each["comparison"]
+        verb = "tested" if compared["kind"] == "test" else "watched"
+        yield f"Version {compared['version']} is being {verb} against version {compared['against']}."
     quality = [each.subject for each in status.signals if each.kind is SignalKind.QUALITY]
     if set(quality) - {event_log.OUTCOMES}:
         yield "No training until the data pass the quality rules again; the last good model stays live."

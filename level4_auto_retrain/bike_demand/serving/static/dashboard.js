@@ -234,16 +234,16 @@ function drawErrors({ days, as_of, live_since, reference_error, error_name, erro
 }
 
 function drawComparisons({ comparisons, as_of }) {
-  show("comparisons", comparisons.map(({ kind, version, against, days_planned, mode, share, began, verdict, reason }, place) => html`<section class="card">
+  show("comparisons", comparisons.map(({ comparison: { kind, version, against, days, mode, share, began }, verdict, reason }, place) => html`<section class="card">
     <h2>${kind === "test" ? "A/B test" : "Watch"}: version ${version} against version ${against}
-      <small>day ${Math.max(0, Math.floor((seconds(as_of) - seconds(began)) / DAY))} of ${days_planned}${kind === "test"
+      <small>day ${Math.max(0, Math.floor((seconds(as_of) - seconds(began)) / DAY))} of ${days}${kind === "test"
         && (mode === "shadow" ? ", never shown" : `, shown for ${percent(share)} of requests`)}</small></h2>
     <p><b class="busy tone">${verdict}:</b> ${reason}</p><div id="comparison-${place}"></div></section>`));
-  comparisons.forEach(({ kind, days_planned, days, worse }, place) => {
+  comparisons.forEach(({ comparison, days, rule }, place) => {
     if (days.every(each => each.ratio === null)) return;
-    const numbers = Array.from({ length: Math.max(days_planned, days.length) }, (_, index) => index + 1);
+    const numbers = Array.from({ length: Math.max(comparison.days, days.length) }, (_, index) => index + 1);
     const columns = ["ratio", "high", "low"].map(name => numbers.map(each => days[each - 1]?.[name] ?? null));
-    chart(`comparison-${place}`, [numbers, ...columns, numbers.map(() => 1), numbers.map(() => kind === "test" ? 1 + worse : null)], () => ({
+    chart(`comparison-${place}`, [numbers, ...columns, numbers.map(() => 1), numbers.map(() => comparison.kind === "test" ? 1 + rule.worse : null)], () => ({
       label: "Ratio of the errors by day, with its bounds",
       scales: {
         x: { time: false, range: (_, low, high) => [low - .5, high + .5] },
