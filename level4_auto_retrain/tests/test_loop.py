@@ -302,7 +302,7 @@ def test_ongoing_signal_is_alerted_once_and_trained_by_the_policy(
     given: list[list[datetime]] = []
 
     def due(
-        trainings: list[retraining_policy.PastTraining],
+        trainings: list[Training],
         *_: object,
         urgent: bool,
         level_shift: date | None,

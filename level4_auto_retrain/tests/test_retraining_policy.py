@@ -9,7 +9,6 @@ import pytest
 
 from bike_demand.core.settings import Settings, Trigger, load_settings
 from bike_demand.monitoring.retraining_policy import (
-    PastTraining,
     age_signal,
     cool_down,
     error_signal,
@@ -17,7 +16,8 @@ from bike_demand.monitoring.retraining_policy import (
     has_adapted,
     retraining_refusal,
 )
-from bike_demand.store.tables import DailyStats, SignalKind
+from bike_demand.store.event_log import DONE, LEVEL_SHIFT, NOT_WORSE
+from bike_demand.store.tables import DailyStats, SignalKind, Training
 from tests.conftest import ROOT
 
 SETTINGS: Settings = load_settings(ROOT / "params.yaml")
@@ -160,8 +160,13 @@ def test_a_baseline_of_one_day_says_nothing() -> None:
     assert error_signal([*first_week, eighth], SKILL, NOW, SETTINGS) is None
 
 
-def tried(*back_and_helped: tuple[int, bool | None]) -> list[PastTraining]:
-    return [PastTraining(NOW - back * DAY, not_worse) for back, not_worse in back_and_helped]
+def training(back: int, **detail: object) -> Training:
+    """A training so many days before NOW."""
+    return Training(None, "a test", NOW - back * DAY, DONE, detail=detail)
+
+
+def tried(*back_and_helped: tuple[int, bool | None]) -> list[Training]:
+    return [training(back, **{NOT_WORSE: not_worse}) for back, not_worse in back_and_helped]
 
 
 def test_first_training_is_due_at_once() -> None:
@@ -193,11 +198,11 @@ def test_trainings_before_a_level_shift_do_not_delay_the_next() -> None:
     before = tried((40, False), (1, None))
     assert retraining_refusal(before, NOW, SETTINGS, urgent=True, level_shift=since) is None
     assert retraining_refusal(before, NOW, SETTINGS, urgent=True, level_shift=since - 3 * DAY)
-    begun_on_it = [PastTraining(NOW - DAY, for_level_shift=True)]
+    begun_on_it = [training(1, **{LEVEL_SHIFT: "2012-03-08"})]
     assert retraining_refusal(begun_on_it, NOW, SETTINGS, urgent=True, level_shift=since)
     early = retraining_refusal(before, NOW - DAY, SETTINGS, urgent=True, level_shift=since)
     assert f"{NOW:%Y-%m-%d}" in str(early)
-    spent = [PastTraining(NOW - 20 * DAY, True)] * RULE.budget
+    spent = tried((20, True)) * RULE.budget
     assert retraining_refusal(spent, NOW, SETTINGS, urgent=True, level_shift=since)
 
 

@@ -13,17 +13,15 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.core.problem import DAY
 from bike_demand.core.settings import Settings
 from bike_demand.loop.context import Context
-from bike_demand.monitoring.retraining_policy import PastTraining
 from bike_demand.release import deploy as delivery
 from bike_demand.release.decision import page_of
 from bike_demand.store import event_log
 from bike_demand.store.deployments import UNDECIDED
-from bike_demand.store.event_log import BEGUN, DONE, FAILED, LEVEL_SHIFT
+from bike_demand.store.event_log import BEGUN, DONE, FAILED, LEVEL_SHIFT, NOT_WORSE
 from bike_demand.store.tables import Deployment, State, Training
 
 # Keys in the detail of a training.
 RESULT = "result"  # in words
-NOT_WORSE = "not_worse"  # whether the version was shown not to be worse than the champion
 MANUAL = "manual"  # requested by a person
 NEWEST_BEFORE = "newest_version_before"
 DEPLOYMENT_ATTEMPTS = "deployment_attempts"  # attempted deployments without a decision
@@ -205,13 +203,10 @@ def last_training(context: Context, signal: int) -> Training | None:
     return next((each for each in reversed(found) if each.signal == signal), None)
 
 
-def past_trainings(context: Context) -> list[PastTraining]:
-    """The trainings in the form that the retraining rules need, without those that failed to train."""
-    return [
-        PastTraining(each.at, each.detail.get(NOT_WORSE), LEVEL_SHIFT in each.detail)
-        for each in counted_trainings(event_log.trainings(context.database))
-        if not _made_nothing(each)
-    ]
+def past_trainings(context: Context) -> list[Training]:
+    """The trainings that count for the retraining rules: without those that failed to train."""
+    found = counted_trainings(event_log.trainings(context.database))
+    return [each for each in found if not _made_nothing(each)]
 
 
 def retry_refusal(context: Context) -> str | None:

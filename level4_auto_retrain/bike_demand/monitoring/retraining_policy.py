@@ -8,7 +8,6 @@ exceeded significantly, not just once. The margins are the keys of `trigger` in 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
 
@@ -18,7 +17,8 @@ from scipy.special import stdtrit
 from bike_demand.core.current import LABEL_LAG
 from bike_demand.core.problem import DAY, Floats
 from bike_demand.core.settings import Settings, Trigger
-from bike_demand.store.tables import DailyStats, Signal, SignalKind
+from bike_demand.store.event_log import LEVEL_SHIFT, NOT_WORSE
+from bike_demand.store.tables import DailyStats, Signal, SignalKind, Training
 from bike_demand.store.tracking import Version
 
 MONTH = 30 * DAY  # period of the training budget
@@ -27,19 +27,6 @@ MIN_SHIFT_DAYS = 2  # days after which a level shift is suspected; a training ne
 MIN_SPREAD = (
     0.05  # lower limit of the daily spread, as a share of the target: three similar days prove little
 )
-
-
-@dataclass(frozen=True)
-class PastTraining:
-    """An earlier training.
-
-    `not_worse`: its version was shown not to be worse than the champion in its A/B test;
-    None if that was not decided. `for_level_shift`: it was started for a level shift.
-    """
-
-    at: datetime
-    not_worse: bool | None = None
-    for_level_shift: bool = False
 
 
 def reference_of(version: Version, name: str) -> float | None:
@@ -163,7 +150,7 @@ def age_signal(last: datetime, now: datetime, settings: Settings) -> Signal | No
 
 
 def retraining_refusal(
-    trainings: Sequence[PastTraining],
+    trainings: Sequence[Training],
     now: datetime,
     settings: Settings,
     *,
@@ -183,7 +170,7 @@ def retraining_refusal(
     if level_shift is not None:
         if now < (at := confirmed_at(level_shift, rule)):
             return f"Whether the level shifted on {level_shift} will be known on {at:%Y-%m-%d}."
-        trainings = [each for each in trainings if each.at >= at or each.for_level_shift]
+        trainings = [each for each in trainings if each.at >= at or LEVEL_SHIFT in each.detail]
     if trainings:
         days = rule.cool_down_days if urgent else cool_down(trainings, rule)
         until = trainings[-1].at + days * DAY
@@ -198,15 +185,15 @@ def confirmed_at(level_shift: date, rule: Trigger) -> datetime:
     return datetime.combine(level_shift, time()) + rule.min_days * DAY + LABEL_LAG
 
 
-def cool_down(trainings: Sequence[PastTraining], rule: Trigger) -> int:
+def cool_down(trainings: Sequence[Training], rule: Trigger) -> int:
     """Days from the last training to the next: doubled after each whose version was not shown to be good.
 
     If training does not help, the error has another cause than the model's age, and more attempts are waste.
     """
     days = rule.cool_down_days
     for each in trainings:
-        if each.not_worse is not None:
-            days = rule.cool_down_days if each.not_worse else min(2 * days, rule.max_cool_down_days)
+        if (not_worse := each.detail.get(NOT_WORSE)) is not None:
+            days = rule.cool_down_days if not_worse else min(2 * days, rule.max_cool_down_days)
     return days
 
 

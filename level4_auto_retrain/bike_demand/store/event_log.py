@@ -24,6 +24,7 @@ from bike_demand.store.tables import (
 JSON = Any  # a JSON value
 BEGUN, DONE, FAILED = "begun", "done", "failed"  # states of trainings
 LEVEL_SHIFT = "level_shift"  # first day of one: key in a signal's evidence and a training's detail
+NOT_WORSE = "not_worse"  # key in a training's detail: whether its version was shown not to be worse
 NOT_EVALUATED = "not_evaluated_since"  # key in the evidence of an error signal: too little is known since
 INGESTION = "ingestion"  # subject of the signal for a feed that cannot be ingested
 OUTCOMES = "outcomes"  # subject of the signal for outcomes that no longer arrive
