@@ -77,15 +77,9 @@ def error_signal(
         urgent = urgent or ratio - margin > 1 + 2 * rule.error_increase
     if not parts:
         return None
-    version = next((day.version for day in reversed(recent)), None)
-    return Signal(
-        SignalKind.ERROR,
-        f"version {version}",
-        now,
-        now,
-        f"Over {len(recent)} days {' and '.join(parts)}.",
-        {**evidence, "urgent": urgent},
-    )
+    message = f"Over {len(recent)} days {' and '.join(parts)}."
+    evidence["urgent"] = urgent
+    return Signal(SignalKind.ERROR, f"version {recent[-1].version}", now, now, message, evidence)
 
 
 def recent_days(days: Sequence[DailyStats], now: datetime, rule: Trigger) -> list[DailyStats]:

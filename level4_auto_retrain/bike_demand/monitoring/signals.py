@@ -270,14 +270,9 @@ def _quality_signals(violations: Sequence[SourcedViolation], now: datetime) -> I
             "until": iso(max(each.violation.times[-1] for each in found)),
             "rows": rows,
         }
-        yield Signal(
-            SignalKind.QUALITY,
-            subject,
-            now,
-            now,
-            message[0].upper() + message[1:] if subject == FEED else message,
-            evidence,
-        )
+        if subject == FEED:
+            message = message[0].upper() + message[1:]
+        yield Signal(SignalKind.QUALITY, subject, now, now, message, evidence)
 
 
 def _outcome_signals(
