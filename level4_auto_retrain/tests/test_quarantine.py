@@ -224,9 +224,6 @@ def test_sparse_rows_make_a_regression_case() -> None:
     (found,) = check_ingested(frame(rows), LABELS, RULES)
     case = case_of(found, rows)
     assert len(case.must_detect) >= 14
-    assert case.complete is (len(found.rows) >= 28)
-    short = found.model_copy(update={"rows": found.rows[:20]})
-    assert not case_of(short, rows).complete
 
 
 @pytest.mark.parametrize("changed_part", ["valid range", "type", "key", "field"])

@@ -37,7 +37,6 @@ class RegressionCaseContent(BaseModel):
     labels: tuple[float | None, ...] = ()
     outcomes: tuple[tuple[datetime, str, float], ...] = ()
     must_detect: tuple[RowId, ...]
-    complete: bool = False  # later bad rows change nothing
 
 
 def make_case(
@@ -69,7 +68,6 @@ def make_case(
         labels=tuple(kept[LABEL].astype(object).where(kept[LABEL].notna(), None)) if LABEL in kept else (),
         outcomes=tuple((*row, label) for row, label in outcomes.items() if row in ids),
         must_detect=tuple(bad),
-        complete=len(bad) == BAD_DAYS * a_day,
     )
     must_detect = tuple(sorted(_detected(case, rules) & set(bad)))
     return case.model_copy(update={"must_detect": must_detect}) if must_detect else None

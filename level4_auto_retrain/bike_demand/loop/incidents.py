@@ -188,11 +188,6 @@ def _store_regression_case(
     context: Context, incident: Incident, found: Sequence[SourcedViolation]
 ) -> RegressionCaseContent | None:
     """Keep the first bad rows as a regression case for later trainings. Returns it; None if there is none."""
-    cases = event_log.regression_cases(context.database)
-    kept = next((each.content for each in cases if each.incident == incident.id), None)
-    case = None if kept is None else RegressionCaseContent.model_validate(kept)
-    if case is not None and case.complete:
-        return case
     # The feed is what models are trained on, so it takes precedence.
     for each in sorted(found, key=lambda each: each.source != FEED):
         violation = each.violation.since(incident.since)
@@ -209,7 +204,9 @@ def _store_regression_case(
         if new is not None:
             event_log.add_regression_case(context.database, incident.id, new.model_dump(mode="json"))
             return new
-    return case
+    cases = event_log.regression_cases(context.database)
+    kept = next((each.content for each in cases if each.incident == incident.id), None)
+    return None if kept is None else RegressionCaseContent.model_validate(kept)
 
 
 def _mean_error(rows: Sequence[ShownPrediction], predictions: Sequence[float]) -> float:
