@@ -6,7 +6,6 @@ import math
 import random
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -225,18 +224,6 @@ def test_trace_shows_inputs_as_sent_and_as_replaced(released: Path, run: Run) ->
         )
     assert "27.5" in run("trace", first).out
     assert "27.5" not in run("trace", second).out
-
-
-@pytest.mark.parametrize("bad", [{"by_hour": BY_HOUR[1:]}, {"high": math.nan}, {"by_hour": (math.inf,) * 24}])
-def test_invalid_range_is_not_published(tmp_path: Path, bad: dict[str, Any]) -> None:
-    with contextlib.closing(open_database(f"sqlite:///{tmp_path / 'log.db'}")) as database:
-        expected_ranges.publish_ranges(database, [MOISTURE, HEAT])
-        with pytest.raises(ValueError, match="not an expected range"):
-            expected_ranges.publish_ranges(database, [replace(MOISTURE, low=0.2), replace(HEAT, **bad)])
-        expected_ranges.publish_ranges(
-            database, [replace(MOISTURE, low=0.3)]
-        )  # the other one keeps what it had
-        assert expected_ranges.read_ranges(database) == {"moisture": replace(MOISTURE, low=0.3), "heat": HEAT}
 
 
 def rows_by_heat() -> list[Row]:
