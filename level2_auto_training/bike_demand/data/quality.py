@@ -8,7 +8,7 @@ import json
 from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 
 import numpy as np
@@ -39,11 +39,10 @@ RECENT = 35 * DAY + LABEL_LAG  # older violations are not reported: an earlier t
 WEEK_DAYS = 7
 LIMIT_GROWTH = 1 / 12  # how much the allowed change grows per day without a plausible value
 MIN_BAD = 3  # fewer bad rows in a day are ignored, by `nulls` and `texts`
-LEVEL_DAYS = 14  # before the day that the rule `level` checks
+LEVEL_DAYS = 35  # before the day that the rule `level` checks
 MIN_ROWS = 14  # with fewer rows a share is noise, so several days are checked together
 RETIRED_AFTER = 35 * DAY  # without rows, a key is retired, and its rows are no longer missing
 Mask = npt.NDArray[np.bool_]
-Slot = tuple[time, str]  # time of day, and key
 Reported = Mapping[RowId, float]  # labels from another source than the feed, once there is one
 NO_LABELS: Reported = MappingProxyType({})
 Texts = Mapping[str, Collection[str]]  # by field
@@ -183,7 +182,7 @@ def check_gaps(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_
 
 
 def check_level(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO_LABELS) -> list[Violation]:
-    """The rule `level`: days whose labels are far above or far below those of the two weeks before.
+    """The rule `level`: days whose mean label is far above or far below the median of the days before.
 
     Off by default, because it assumes a steady level: a business that closes for a day would violate it.
     Days for which `reported` has half of the rows are skipped.
@@ -191,40 +190,18 @@ def check_level(rows: pd.DataFrame, rules: QualityRules, reported: Reported = NO
     rows = with_label(rows)  # labels may arrive much later than their rows
     if rules.level is None or rows.empty:
         return []
-    factor = rules.level.factor
-    good: deque[dict[Slot, float]] = deque(maxlen=LEVEL_DAYS)
-    bad = np.zeros(len(rows), dtype=bool)
-    message = ""
-    moment, reported_values = event_times(rows), labels_in(rows, reported)
-    # Keys that report today are compared with themselves. Irregular events come at any time.
-    slots: list[Slot] = [(at.time(), key) if CADENCE else (time(), "") for at, key in row_ids(rows)]
-    value = np.where(np.isnan(reported_values), rows[LABEL].to_numpy(np.float64), reported_values)
-    complete = rows_per_day(rows)
-    for day in days_of(rows):
-        labels = _by_slot([slots[at] for at in day], value[day])
-        is_known = 2 * int((~np.isnan(reported_values[day])).sum()) >= len(day)
-        if not is_known and 2 * len(day) >= complete and len(good) >= LEVEL_DAYS // 2:
-            usual = {
-                at: sum(before) / len(before)
-                for at in labels
-                if (before := [each[at] for each in good if at in each])
-            }
-            total, expected = sum(labels[at] for at in usual), sum(usual.values())
-            if total > factor * expected or factor * total < expected:
-                message = message or (
-                    f"{LABEL} is implausible: {total:g} on {moment[day[0]].date()}, where {expected:.0f} is"
-                    " expected"
-                )
-                bad[day] = True
-                continue
-        good.append(labels)
-    return violations("level", LABEL_SUBJECT, message, rows, bad)
-
-
-def _by_slot(slots: Sequence[Slot], values: Floats) -> dict[Slot, float]:
-    """The mean of the known values at each time of day, of each key."""
-    means = pd.Series(values).groupby(pd.MultiIndex.from_tuples(slots)).mean().dropna()
-    return dict(zip(means.index, means.tolist(), strict=True))
+    factor, day, known = rules.level.factor, rows[TIME].dt.normalize(), labels_in(rows, reported)
+    label = np.where(np.isnan(known), rows[LABEL].to_numpy(np.float64), known)
+    by_day = pd.DataFrame({"label": label, "is_known": ~np.isnan(known)}, index=rows.index).groupby(day)
+    mean, is_known = by_day["label"].mean(), 2 * by_day["is_known"].mean() >= 1
+    usual = mean.shift().rolling(LEVEL_DAYS, min_periods=WEEK_DAYS).median()
+    is_complete = 2 * by_day.size() >= rows_per_day(rows)
+    bad = mean.index[((mean > factor * usual) | (factor * mean < usual)) & is_complete & ~is_known]
+    if bad.empty:
+        return []
+    first, expected = f"{bad[0]:%Y-%m-%d}", f"{usual[bad[0]]:g}"
+    message = f"{LABEL} is implausible: {mean[bad[0]]:g} on average on {first}, where {expected} is expected"
+    return violations("level", LABEL_SUBJECT, message, rows, day.isin(bad).to_numpy())
 
 
 def labels_in(rows: pd.DataFrame, reported: Mapping[RowId, float]) -> Floats:

@@ -13,12 +13,12 @@ from bike_demand.core.problem import DAY
 from bike_demand.core.settings import QualityRules
 from bike_demand.data.frames import concat, row_ids, rows_per_day, to_frame, to_records
 from bike_demand.data.label_check import check_ingested
-from bike_demand.data.quality import LEVEL_DAYS, MIN_ROWS, WEEK_DAYS, Violation, check_inputs
+from bike_demand.data.quality import MIN_ROWS, WEEK_DAYS, Violation, check_inputs
 
 NO_TIME = timedelta()
 BAD_DAYS = GOOD_DAYS = 2  # days of each that are kept
 # Good days before, for rules that need more history.
-LEADING_GOOD_DAYS = {"level": LEVEL_DAYS // 2 + 1, "texts": WEEK_DAYS + 1}
+LEADING_GOOD_DAYS = {"level": WEEK_DAYS + 1, "texts": WEEK_DAYS + 1}
 
 
 class RegressionCaseContent(BaseModel):
@@ -28,7 +28,7 @@ class RegressionCaseContent(BaseModel):
     those of the feed (empty for rows of requests), `outcomes` those reported to the service.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     incident: int
     rule: str
