@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
 from pydantic_core import to_jsonable_python
 
-from bike_demand.core.current import PROBLEM, target_of
+from bike_demand.core.current import PROBLEM
 from bike_demand.core.errors import UserError
 from bike_demand.core.settings import Settings
 from bike_demand.data.frames import to_frame
@@ -23,17 +22,14 @@ from bike_demand.loop.alerts import raise_alert
 from bike_demand.loop.context import Context
 from bike_demand.loop.monitor import undelivered_lines
 from bike_demand.monitoring.signals import SourcedViolation
-from bike_demand.release.rescoring import predict_again
 from bike_demand.release.rollback import WATCH_ROLLBACK
 from bike_demand.store import daily_stats, event_log
 from bike_demand.store.deployments import Emit, history, note, open_deployments
 from bike_demand.store.ingested_rows import rows_between
-from bike_demand.store.queries import ShownPrediction, shown
 from bike_demand.store.tables import Deployment, Incident, Signal, SignalKind, State
 
 INCIDENT_KINDS = (SignalKind.QUALITY, SignalKind.ERROR, SignalKind.BAD_RELEASE, SignalKind.LOOP)
 NORMAL_DAYS = 60  # days before an incident that define the normal error
-MIN_ROWS = 12  # with known outcomes, to state the error of a rolled-back version
 BEFORE_DAYS = 35  # days before bad data that are available to their regression case
 
 
@@ -162,26 +158,14 @@ def _rolled_back(context: Context, incident: Incident) -> Deployment | None:
 
 
 def _release_cost(context: Context, incident: Incident, rolled_back: Deployment) -> dict[str, Any]:
-    """The errors of the predictions that users got from a rolled-back version, and of the previous version
-    for the same rows; `excess_over_previous` is the sum of the differences.
-    """
-    rows = shown(context.database, rolled_back.version, incident.since, context.now)
-    cost: dict[str, Any] = {"predictions_by_rolled_back": len(rows)}
-    known = [row for row in rows if row.label is not None]
-    if rolled_back.against is None or len(known) < MIN_ROWS:
-        return cost
-    try:
-        previous_error = _mean_error(
-            known, predict_again(context.tracking, context.tracking.version(rolled_back.against), known)
-        )
-    except UserError:  # the model was deleted
-        return cost
-    bad = _mean_error(known, [row.prediction for row in known])
-    return cost | {
-        "error_rolled_back": round(bad, PROBLEM.loss.decimals),
-        "error_previous": round(previous_error, PROBLEM.loss.decimals),
-        "excess_over_previous": round((bad - previous_error) * len(known)),
-    }
+    """The errors of a rolled-back version and of the previous one, which predicts in shadow mode then."""
+    cost: dict[str, Any] = {}
+    for name, version in (("rolled_back", rolled_back.version), ("previous", rolled_back.against)):
+        days = daily_stats.read_days(context.database, incident.since.date(), context.now.date(), version)
+        cost[f"predictions_by_{name}"] = sum(day.rows for day in days)
+        if known := sum(day.known for day in days):
+            cost[f"error_{name}"] = round(sum(day.error_sum for day in days) / known, PROBLEM.loss.decimals)
+    return cost
 
 
 def _store_regression_case(
@@ -207,11 +191,6 @@ def _store_regression_case(
     cases = event_log.regression_cases(context.database)
     kept = next((each.content for each in cases if each.incident == incident.id), None)
     return None if kept is None else RegressionCaseContent.model_validate(kept)
-
-
-def _mean_error(rows: Sequence[ShownPrediction], predictions: Sequence[float]) -> float:
-    targets = [target_of(row.label or 0) for row in rows]
-    return float(PROBLEM.loss.per_row(np.array(predictions), np.array(targets)).mean())
 
 
 def withdraw_case(settings: Settings, incident: int) -> None:
