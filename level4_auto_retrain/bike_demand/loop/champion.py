@@ -1,8 +1,4 @@
-"""Detects missing, out-of-band or regressing champions, and responds: restores, or rolls back.
-
-A promotion is watched by comparing pairs of predictions. An out-of-band champion has no such pairs at
-first, so the last good version predicts its rows again.
-"""
+"""Detects missing, out-of-band or regressing champions, and responds: restores, or rolls back."""
 
 from collections.abc import Mapping
 from datetime import date
@@ -13,7 +9,6 @@ from bike_demand.loop.context import Context
 from bike_demand.monitoring import retraining_policy as policy
 from bike_demand.release.ab.evidence import collect, running_watch
 from bike_demand.release.ab.step import stop
-from bike_demand.release.rescoring import compare_with_previous
 from bike_demand.release.rollback import WATCH_ROLLBACK, require_loadable, roll_back
 from bike_demand.store import daily_stats, deployments
 from bike_demand.store.deployments import OUT_OF_BAND
@@ -28,43 +23,28 @@ def champion_signals(context: Context) -> list[Signal]:
     live = context.deployments.live()
     if live is None:
         return [_no_model_signal(context)]
-    name = f"Version {live.version}"
+    name, is_out_of_band = f"Version {live.version}", live.who == OUT_OF_BAND
     failed = context.deployments.blocking_failure(context.tracking.version(live.version))
     if failed is not None and failed.state is State.ROLLED_BACK and failed.version == live.version:
         message = f"{name} is live again although it had been rolled back ({failed.reason})."
         return [_bad_release_signal(context, live.version, message, {VERDICT: "roll back"})]
-    comparison, is_out_of_band = running_watch(context.deployments), live.who == OUT_OF_BAND
-    since = f"{live.changed_at:%Y-%m-%d %H:%M}"
-    out_of_band = f"{name} has been live since {since}, but no deployment promoted it"
-    if comparison is None:
-        if is_out_of_band and live.bake_until is not None and context.now < live.bake_until:
-            return [
-                _bad_release_signal(
-                    context, live.version, f"{out_of_band}.", {VERDICT: "continue", COMPARED_WITH: None}
-                )
-            ]
+    if live.bake_until is None:
         return []
-    if is_out_of_band:
-        evidence = compare_with_previous(context.deployments, comparison, context.now)
-    else:
+    message = f"{name} has been live since {live.changed_at:%Y-%m-%d %H:%M}"
+    message += ", but no deployment promoted it" if is_out_of_band else ""
+    found: dict[str, Any] = {VERDICT: "continue", COMPARED_WITH: live.against}
+    if (comparison := running_watch(context.deployments)) is not None:
         evidence = collect(context.deployments, comparison)
-        if evidence.verdict != "roll back":
-            return []
-    found: dict[str, Any] = {
-        COMPARED_WITH: comparison.against,
-        VERDICT: evidence.verdict,
-        "since": comparison.began.isoformat(),
-        "rows": evidence.rows,
-    }
-    for last in evidence.days[-1:]:
-        found |= {"error": last.error, "error_previous": last.error_against, "ratio": last.ratio}
-        found |= {"low": last.low, "high": last.high}
-    message = f"{name}, live since {comparison.began:%Y-%m-%d}, is {evidence.reason}."
-    return [
-        _bad_release_signal(
-            context, live.version, f"{out_of_band}; {evidence.reason}." if is_out_of_band else message, found
-        )
-    ]
+        message += f"; it is {evidence.reason}"
+        found |= {VERDICT: evidence.verdict, "since": comparison.began.isoformat(), "rows": evidence.rows}
+        for last in evidence.days[-1:]:
+            found |= {"error": last.error, "error_previous": last.error_against, "ratio": last.ratio}
+            found |= {"low": last.low, "high": last.high}
+    elif context.now >= live.bake_until:
+        return []
+    if found[VERDICT] != "roll back" and not is_out_of_band:
+        return []
+    return [_bad_release_signal(context, live.version, f"{message}.", found)]
 
 
 def respond(context: Context, signal: Signal) -> str:

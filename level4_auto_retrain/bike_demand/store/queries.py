@@ -1,6 +1,6 @@
-"""Queries of the prediction log: single predictions, those of a version, A/B test pairs, and workers."""
+"""Queries of the prediction log: single predictions, pairs for an A/B test, and workers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,20 +28,6 @@ class Pair:
     label: float
     key: str = ""
     group: Any = None
-
-
-@dataclass(frozen=True)
-class ShownPrediction:
-    """The first shown prediction of a version for a row.
-
-    `inputs` are those that the model received, with any replacements. `label` is None if not known yet.
-    """
-
-    time: datetime
-    inputs: Mapping[str, Any]
-    prediction: float
-    label: float | None
-    key: str = ""
 
 
 def find_prediction(database: Database, prediction_id: str) -> LoggedPrediction | None:
@@ -86,21 +72,6 @@ def pairs(database: Database, version: int, other: int, since: datetime, until: 
                 Pair(row["event_time"], row["variant"], mine, theirs, row["label"], row["key"], group)
             )
     return found
-
-
-def shown(database: Database, version: int, since: datetime, until: datetime) -> list[ShownPrediction]:
-    """The rows from `since` to before `until` for which the version was shown, ascending."""
-    rows = _first_of_each_row(database, since, until, predictions.version == version)
-    return [
-        ShownPrediction(
-            row["event_time"],
-            row["inputs"] | (row["replaced"] or {}),
-            row["prediction"],
-            row["label"],
-            row["key"],
-        )
-        for row in rows
-    ]
 
 
 def first_served_since(database: Database, version: int, other: int | None) -> datetime | None:
