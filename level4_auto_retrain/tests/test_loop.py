@@ -1293,8 +1293,9 @@ def test_incidents_as_text_and_json(run: Run) -> None:
     assert "1. bad-release, version 2: since 2011-03-01, ongoing" in run("incidents").out
     run_cycle(run, "2011-03-03")
     out = run("incidents").out
-    assert "1. bad-release, version 2: 2011-03-01 to 2011-03-03" in out
-    assert re.search(r"24 rows .* by the rolled-back version, error [\d.]+ \(previous version [\d.]+\)", out)
+    assert "1. bad-release, version 2: since 2011-03-01, until 2011-03-03" in out
+    assert re.search(r"predictions by rolled back 24, error rolled back [\d.]+", out)
+    assert re.search(r"predictions by previous 24, error previous [\d.]+", out)
     (reported,) = json.loads(run("incidents", "--json").out)
     assert (reported["subject"], reported["regression_case"], reported["ended_at"]) == (
         "version 2",

@@ -6,7 +6,7 @@ later training (`data.regression_cases`).
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -226,38 +226,15 @@ def print_incidents(settings: Settings, *, as_json: bool, emit: Emit) -> None:
         emit(line)
 
 
-def describe_incident(incident: Incident) -> list[str]:
+def describe_incident(incident: Incident) -> Iterator[str]:
     """An incident as lines of text."""
-    found = [
-        f"{incident.id}. {incident.kind}, {incident.subject}: {_period(incident)}",
-        f"   detected {incident.detected_at:%Y-%m-%d %H:%M}: {incident.description}",
-        *(f"   {each['at'][:10]}: {each['response']}" for each in incident.responses),
-    ]
-    if incident.cost is not None:
-        found.append(f"   cost: {describe_cost(incident.cost)}")
+    until = "ongoing" if incident.ended_at is None else f"until {incident.ended_at:%Y-%m-%d}"
+    yield f"{incident.id}. {incident.kind}, {incident.subject}: since {incident.since:%Y-%m-%d}, {until}"
+    yield f"   detected {incident.detected_at:%Y-%m-%d %H:%M}: {incident.description}"
+    for each in incident.responses:
+        yield f"   {each['at'][:10]}: {each['response']}"
+    cost = [f"{name.replace('_', ' ')} {value:,}" for name, value in (incident.cost or {}).items() if value]
+    if cost:
+        yield f"   cost (errors in {PROBLEM.loss.unit}): {', '.join(cost)}"
     if incident.regression_case is not None:
-        found.append(
-            "   regression case kept: later trainings start only while the quality rules detect these rows"
-        )
-    return found
-
-
-def describe_cost(cost: dict[str, Any]) -> str:
-    """The cost of an incident, in one line."""
-    parts = [f"{cost.get('rows', 0)} rows with a known outcome"]
-    if cost.get("error") is not None:
-        normal = f" (normally {cost['normal_error']:g})" if cost.get("normal_error") is not None else ""
-        parts.append(f"error {cost['error']:g} {PROBLEM.loss.unit}{normal}")
-    if (excess := cost.get("excess_error")) is not None:
-        parts.append(f"excess error {excess:,} {PROBLEM.unit} in total" if excess > 0 else "no excess error")
-    if cost.get("predictions_by_rolled_back"):
-        parts.append(f"{cost['predictions_by_rolled_back']} rows predicted by the rolled-back version")
-    if cost.get("error_previous") is not None:
-        parts[-1] += f", error {cost['error_rolled_back']:g} (previous version {cost['error_previous']:g})"
-    return "; ".join(parts)
-
-
-def _period(incident: Incident) -> str:
-    if incident.ended_at is None:
-        return f"since {incident.since:%Y-%m-%d}, ongoing"
-    return f"{incident.since:%Y-%m-%d} to {incident.ended_at:%Y-%m-%d}"
+        yield "   regression case kept: later trainings start only while the quality rules detect these rows"
