@@ -143,16 +143,16 @@ def test_document_contains_everything(address: str, model: OnnxModel) -> None:
     assert status.errors == []
 
 
-def test_undelivered_until_accepted_or_rejected_a_week_ago(address: str, live: LiveModels) -> None:
+def test_alerts_are_undelivered_until_they_are_accepted(address: str, live: LiveModels) -> None:
     fill_database(address)
     with closing(open_database(address)) as database:
         over, error = (each.id for each in event_log.alerts(database))
         event_log.record_attempt(database, over, "log", None)
-        event_log.record_attempt(database, error, "log", {"reason": "disk full", "permanent": False})
+        event_log.record_attempt(database, error, "log", "disk full")
         (found,) = status_of(address, live).undelivered
         assert (found["id"], found["channel"], found["reason"]) == (error, "log", "disk full")
         assert any("disk full" in each for each in status_of(address, live).headline.responses)
-        event_log.record_attempt(database, error, "log", {"reason": "disk full", "permanent": True})
+        event_log.record_attempt(database, error, "log", None)
         assert status_of(address, live).undelivered == []
 
 

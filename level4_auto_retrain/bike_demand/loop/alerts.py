@@ -11,7 +11,6 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,24 +25,10 @@ FILE = STATE / "alerts.log"
 CYCLE_SECONDS = 15.0  # wall time after which a cycle starts no further attempt
 # Wall time after which an attempt has failed. Apprise gives up earlier: 4 s to connect, 4 s to respond.
 ATTEMPT_SECONDS = 10.0
-# HTTP statuses for which a retry is pointless; 408 and 429 call for another attempt.
-PERMANENT_FAILURE_STATUSES = frozenset(range(400, 500)) - {408, 429}
-
-
-@dataclass(frozen=True)
-class DeliveryFailure:
-    """Why an attempt failed, without the address, which may hold a secret.
-
-    `permanent`: a retry is pointless.
-    """
-
-    reason: str
-    permanent: bool = False
-
-
-NO_RESPONSE = DeliveryFailure("no response in time, or no connection")
-STILL_WAITING = DeliveryFailure(f"no response in {ATTEMPT_SECONDS:.0f} seconds")
-Send = Callable[[Alert], DeliveryFailure | None]
+NO_RESPONSE = "no response in time, or no connection"
+STILL_WAITING = f"no response in {ATTEMPT_SECONDS:.0f} seconds"
+# Returns why an attempt failed, without the address, which may hold a secret; None if it did not.
+Send = Callable[[Alert], str | None]
 
 
 def raise_alert(
@@ -72,14 +57,13 @@ def raise_alert(
 def deliver(settings: Settings, database: Database, report: Emit) -> None:
     """Send the outstanding alerts: those never tried first, then the oldest.
 
-    A failure is stored with the alert and reported; unless it is permanent, the next cycle retries. After an
-    attempt that is still waiting, none begins in this cycle: the first one might write to the other's log.
+    A failure is stored with the alert and reported, and the next cycle retries. After an attempt that is
+    still waiting, none begins in this cycle: the first one might write to the other's log.
     """
     waiting = event_log.outstanding_alerts(database)
-    senders: dict[str, Send] = {
-        LOG: lambda alert: _log(alert, report),
-        WEBHOOK: lambda alert: _notify(settings.loop.alerts.webhook, alert),
-    }
+    senders: dict[str, Send] = {LOG: lambda alert: _log(alert, report)}
+    if settings.loop.alerts.webhook:
+        senders[WEBHOOK] = lambda alert: _notify(settings.loop.alerts.webhook, alert)
     deadline = time.monotonic() + CYCLE_SECONDS
     for channel, send in senders.items():
         outstanding, failure = [alert for alert in waiting if alert.is_outstanding(channel)], None
@@ -88,11 +72,9 @@ def deliver(settings: Settings, database: Database, report: Emit) -> None:
                 report(f"warning: the {channel} timed out; the next cycle delivers the remaining alerts")
                 break
             failure = send(alert)
-            event_log.record_attempt(database, alert.id, channel, None if failure is None else vars(failure))
-            if failure is None:
-                continue
-            then = "it is not retried" if failure.permanent else "the next cycle retries"
-            report(f"warning: alert {alert.title!r} not delivered to the {channel}: {failure.reason}; {then}")
+            event_log.record_attempt(database, alert.id, channel, failure)
+            if failure is not None:
+                report(f"warning: alert {alert.title!r} not delivered to the {channel}: {failure}")
 
 
 def as_json(alert: Alert) -> dict[str, Any]:
@@ -109,7 +91,7 @@ def as_text(alert: Alert) -> str:
     )
 
 
-def _log(alert: Alert, report: Emit) -> DeliveryFailure | None:
+def _log(alert: Alert, report: Emit) -> str | None:
     line = json.dumps({"alert": as_json(alert)})
     report(line)
     try:
@@ -117,25 +99,23 @@ def _log(alert: Alert, report: Emit) -> DeliveryFailure | None:
         with FILE.open("a", encoding="utf-8", newline="\n") as file:
             file.write(f"{line}\n")
     except OSError as error:
-        return DeliveryFailure(f"{FILE}: {error.strerror}")
+        return f"{FILE}: {error.strerror}"
     return None
 
 
-def _notify(address: str, alert: Alert) -> DeliveryFailure | None:
+def _notify(address: str, alert: Alert) -> str | None:
     """Send in a thread that may be left behind: no client's time-out bounds a receiver that trickles."""
-    results: list[DeliveryFailure | None] = []
+    results: list[str | None] = []
     thread = threading.Thread(target=lambda: results.append(_send(address, alert)), daemon=True)
     thread.start()
     thread.join(ATTEMPT_SECONDS)
     return results[0] if results else STILL_WAITING
 
 
-def _send(address: str, alert: Alert) -> DeliveryFailure | None:
+def _send(address: str, alert: Alert) -> str | None:
     """Send with Apprise, which logs the status of a rejecting receiver, and raises nothing."""
     import apprise
 
-    if not address:
-        return DeliveryFailure("loop.alerts.webhook is no longer set", permanent=True)
     logging.getLogger("apprise").propagate = False  # its messages may name the address
     receiver = apprise.Apprise()
     with apprise.LogCapture(level=logging.WARNING) as log:  # type: ignore[no-untyped-call]
@@ -143,15 +123,8 @@ def _send(address: str, alert: Alert) -> DeliveryFailure | None:
         # passes on only parameters that are marked by a "-".
         other = re.sub(r"([?&])(?=[^-+:&])", r"\1-", re.sub("^http", "json", address))
         if not (receiver.add(address) or receiver.add(other)):
-            return DeliveryFailure(
-                "loop.alerts.webhook is not an address that Apprise knows (see params.yaml)"
-            )
+            return "loop.alerts.webhook is not an address that Apprise knows (see params.yaml)"
         if receiver.notify(title=alert.title, body=as_text(alert)):
             return None
         found = re.search(r"error=(\d{3})\b", log.getvalue())
-    if found is None:
-        return NO_RESPONSE
-    status = int(found[1])
-    return DeliveryFailure(
-        f"the receiver responded with status {status}", status in PERMANENT_FAILURE_STATUSES
-    )
+    return f"the receiver responded with status {found[1]}" if found else NO_RESPONSE

@@ -85,5 +85,4 @@ def undelivered_lines(failures: Sequence[dict[str, Any]]) -> Iterator[str]:
     if failures:
         yield f"Alerts not delivered: {len(failures)}, the newest:"
     for each in failures[:LAST_N]:
-        then = "given up" if each["permanent"] else "to be retried"
-        yield f"  {each['at'][:10]}, {each['title']}, {each['channel']}: {each['reason']} ({then})"
+        yield f"  {each['at'][:10]}, {each['title']}, {each['channel']}: {each['reason']}"

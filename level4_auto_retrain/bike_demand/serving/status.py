@@ -36,7 +36,6 @@ from bike_demand.store.tables import (
 CACHE_SECONDS = 1.0  # so that many viewers cost one database read per second
 RECENT_DAYS = 14  # window of the moving averages
 MAX_ALERTS = 40
-SHOW_REJECTED_FOR = timedelta(days=7)  # how long an alert that a channel rejected for good is shown
 
 
 @dataclass(frozen=True)
@@ -190,13 +189,7 @@ def read_status(database: Database, environment: str, worker_timeout: float) -> 
         "releases": list(_releases(database)),
         "trainings": event_log.trainings(database),
         "alerts": event_log.alerts(database, MAX_ALERTS),
-        "undelivered": [
-            each
-            for each in event_log.delivery_failures(database, MAX_ALERTS)
-            if not each["permanent"]
-            or as_of is None
-            or datetime.fromisoformat(each["at"]) > as_of - SHOW_REJECTED_FOR
-        ],
+        "undelivered": event_log.delivery_failures(database, MAX_ALERTS),
         "drift": None if (latest := latest_drift_report(database)) is None else latest.content,
         "fallbacks": expected_ranges.count_replaced(database, as_of - timedelta(days=1)) if as_of else {},
         "workers": [each for each in workers(database, worker_timeout) if each.environment == environment],

@@ -138,20 +138,21 @@ def store_alert(database: Database, alert: Alert, quiet_since: datetime) -> bool
 
 def outstanding_alerts(database: Database) -> list[Alert]:
     """The alerts that some channel has not accepted yet, oldest first."""
-    found = alerts(database, 1000)[::-1]
+    found = alerts(database, 100)[::-1]
     return [each for each in found if any(map(each.is_outstanding, each.delivered))]
 
 
-def record_attempt(database: Database, alert: str, channel: str, failure: dict[str, JSON] | None) -> None:
-    """Store that a channel accepted an alert, or why it did not: {"reason", "permanent"}."""
+def record_attempt(database: Database, alert: str, channel: str, failure: str | None) -> None:
+    """Store that a channel accepted an alert, or why it did not."""
     with database.writing(Alert) as session:
         found = session.get_one(Alert, alert)
-        found.delivered = {**found.delivered, channel: failure or datetime.now(UTC).isoformat()}
+        state = {"reason": failure} if failure else datetime.now(UTC).isoformat()
+        found.delivered = {**found.delivered, channel: state}
 
 
 def delivery_failures(database: Database, limit: int = 1000) -> list[dict[str, JSON]]:
-    """Undelivered alerts, newest first: {"id", "at", "title", "channel", "reason", "permanent"} each."""
-    not_tried = {"reason": "not tried yet", "permanent": False}
+    """Undelivered alerts, newest first: {"id", "at", "title", "channel", "reason"} each."""
+    not_tried = {"reason": "not tried yet"}
     return [
         {"id": each.id, "at": each.at.isoformat(), "title": each.title, "channel": channel}
         | (state or not_tried)

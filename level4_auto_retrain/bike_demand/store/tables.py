@@ -266,8 +266,8 @@ class Incident(Base):
 class Alert(Base):
     """A message to people. `body`: summary, evidence, response, suggestion.
 
-    `delivered`, by channel: the delivery time (wall time, ISO 8601); None: not tried yet; {"reason",
-    "permanent"}: the last attempt failed, and a retry is pointless if `permanent`.
+    `delivered`, by channel: the delivery time (wall time, ISO 8601); None: not tried yet; {"reason"}: the
+    last attempt failed.
     """
 
     __tablename__ = "alerts"
@@ -282,8 +282,7 @@ class Alert(Base):
 
     def is_outstanding(self, channel: str) -> bool:
         """Whether this channel still has to deliver it."""
-        state = self.delivered.get(channel, "")
-        return state is None or (isinstance(state, dict) and not state["permanent"])
+        return not isinstance(self.delivered.get(channel, ""), str)
 
 
 class Training(Base):
