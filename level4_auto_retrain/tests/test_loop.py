@@ -1096,12 +1096,12 @@ def test_unreachable_store_is_retried_in_the_next_cycle(
 
 
 @pytest.mark.usefixtures("interrupted_training")
-def test_training_that_has_not_begun_ends_with_its_signal(
+def test_interrupted_training_is_completed_although_its_signal_has_ended(
     database: Database, run: Run, set_error_signal: Callable[[bool], None]
 ) -> None:
     set_error_signal(False)
-    assert "was abandoned. Its signal has ended." in run_cycle(run, "2011-03-02")
-    assert states(database) == [(DONE, None)]
+    assert "Completing the training of 2011-03-01" in run_cycle(run, "2011-03-02")
+    assert states(database) == [(DONE, 2)]
 
 
 def test_failing_response_to_an_emitted_signal_is_alerted_and_not_repeated(
@@ -1147,10 +1147,12 @@ def test_training_requested_by_a_person_is_resumed_in_spite_of_bad_data(
 
 
 @pytest.mark.usefixtures("interrupted_training")
-def test_training_of_a_person_replaces_one_that_has_not_begun(database: Database, run: Run) -> None:
+def test_training_of_a_person_comes_after_an_interrupted_one(database: Database, run: Run) -> None:
     output = run("retrain", "--reason", "prices", "--as-of", BEGAN)
-    assert (output.status, "was abandoned" in output.out) == (0, True)
-    assert states(database) == [(DONE, None), (DONE, 2)]
+    assert (output.status, "Cool-down until 2011-03-05" in output.err) == (1, True)
+    assert states(database) == [(DONE, 2)]
+    assert run("retrain", "--reason", "prices", "--force", "--as-of", BEGAN).status == 0
+    assert states(database) == [(DONE, 2), (DONE, 3)]
     training = event_log.trainings(database)[-1]
     assert (training.reason, training.detail["manual"]) == ("prices", True)
 

@@ -84,13 +84,12 @@ def respond_to_signal(
     Raises UserError if the response fails.
     """
     with _alerting(settings, as_of, report, LOCK_SECONDS) as database:
-        open_signals = event_log.open_signals(database)
-        found = [each for each in open_signals if each.id == signal_id]
+        found = [each for each in event_log.open_signals(database) if each.id == signal_id]
         context = _context(settings, database, as_of, report, runner)
         if not found or _has_ended(context, found[0]):
             report(done := f"Signal {signal_id} has ended; no action.")
             return done
-        resumed = _resume(context, open_signals)
+        resumed = _resume(context)
         if signal_id not in resumed and _has_ended(context, found[0]):
             report(done := f"Signal {signal_id} has ended; no action.")
         else:
@@ -116,12 +115,7 @@ def retrain(settings: Settings, reason: str, as_of: datetime | None, force: bool
         if (failure := _ingest(settings, as_of)) is not None:
             report(f"warning: {failure}")
         context = _context(settings, database, as_of, report)
-        for training in event_log.open_trainings(database):
-            if training.version is None:
-                report(retraining.abandon(context, training, "A person requested another one."))
-            else:
-                report(f"Completing the training of {training.at:%Y-%m-%d}: {training.reason}")
-                report(retraining.resume(context, training))
+        _resume(context)
         if event_log.open_trainings(database):
             raise UserError("nothing was trained: an earlier training is not complete yet; try again later")
         past, shift = retraining.past_trainings(context), _confirmed_level_shift(context)
@@ -187,7 +181,7 @@ def _cycle(
         report(f"Resolved: {raised.kind}, {raised.subject}.")
     if failure is not None and not any(raised.subject == event_log.INGESTION for raised in change.new):
         report(f"The feed still cannot be ingested: {failure.rstrip('.')}.")
-    resumed = _resume(context, change.open)
+    resumed = _resume(context)
     for raised in sorted(change.open, key=lambda each: (PRIORITY.index(each.kind), each.id)):
         if runner.emit_signal is None or raised.id in resumed:
             _respond_and_alert(context, raised, resumed.get(raised.id))
@@ -262,23 +256,16 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
     return found
 
 
-def _resume(context: Context, open_signals: Sequence[Signal]) -> dict[int | None, str]:
-    """Resume an interrupted training. Unless a person requested it, one without a version is abandoned if its
-    signal has ended, or the data are bad.
+def _resume(context: Context) -> dict[int | None, str]:
+    """Complete an interrupted training, whatever has become of its signal.
 
     Returns its result as a sentence, by the id of its signal, if it was completed.
     """
     results: dict[int | None, str] = {}
     for training in event_log.open_trainings(context.database):
-        goes_on = training.version is not None or training.detail.get(retraining.MANUAL)
-        has_ended = training.signal not in {each.id for each in open_signals}
-        blocking = "Its signal has ended." if has_ended else _blocking_signal(open_signals, context.now)
-        blocked = None if goes_on else blocking
-        if blocked is None:
-            context.report(result := retraining.resume(context, training))
-            results[training.signal] = result
-        else:
-            context.report(retraining.abandon(context, training, blocked))
+        context.report(f"Completing the training of {training.at:%Y-%m-%d}: {training.reason}")
+        context.report(result := retraining.resume(context, training))
+        results[training.signal] = result
     return {} if event_log.open_trainings(context.database) else results
 
 

@@ -88,13 +88,6 @@ def resume(context: Context, training: Training) -> str:
         return f"The training failed: {error}."
 
 
-def abandon(context: Context, training: Training, reason: str) -> str:
-    """Abandon a training that has not done anything yet; while its signal is open, a new one may begin."""
-    detail = {RESULT: f"abandoned: {reason}", NO_TRAINING: True}
-    event_log.update_training(context.database, training.id, state=DONE, detail=detail)
-    return f"The training started on {training.at:%Y-%m-%d} was abandoned. {reason}"
-
-
 def _ensure_trained(context: Context, training: Training) -> int:
     """The trained version. Raises UserError if there is none."""
     context.report(f"Training. Reason: {training.reason}")
