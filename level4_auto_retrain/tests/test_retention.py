@@ -68,8 +68,7 @@ def kept(database: Database) -> tuple[int, datetime, int, datetime]:
     return tuple(found)  # type: ignore[return-value]
 
 
-def test_expired_rows_are_deleted_in_batches(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "BATCH", 30)
+def test_expired_rows_are_deleted(database: Database) -> None:
     with database.writing() as session:
         for name, seen in (("old", datetime(2013, 1, 1, tzinfo=UTC)), ("new", datetime.now(UTC))):
             session.add(Worker(name, "production", 1, "", None, seen))
@@ -87,26 +86,6 @@ def test_uncounted_days_are_kept(database: Database) -> None:
     with database.writing() as session:
         session.execute(delete(DailyStats))
     assert retention.delete_old(database, load_settings(), NOW) == 0
-
-
-def test_a_kill_in_between_loses_nothing_that_is_to_be_kept(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(retention, "BATCH", 30)
-    writing, left = database.writing, iter(range(5))
-
-    def killed() -> object:
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-        return writing()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(database, "writing", killed)
-        with pytest.raises(KeyboardInterrupt):
-            retention.delete_old(database, load_settings(), NOW)
-    assert kept(database) == (DAYS - OLD, FIRST_KEPT, DAYS - 30, FIRST_KEPT - timedelta(days=OLD - 30))
-    retention.delete_old(database, load_settings(), NOW)
-    assert kept(database) == (DAYS - OLD, FIRST_KEPT, DAYS - OLD, FIRST_KEPT)
 
 
 def test_a_time_far_in_the_future_deletes_no_more(database: Database) -> None:

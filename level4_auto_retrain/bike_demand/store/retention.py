@@ -1,45 +1,32 @@
 """Deletes old predictions and outcomes; the daily numbers stay."""
 
 from datetime import UTC, datetime, time, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_
+from sqlalchemy import delete, func, select
 
 from bike_demand.core.settings import Settings
 from bike_demand.store.daily_stats import last_day
 from bike_demand.store.database import Database
 from bike_demand.store.tables import LoggedPrediction, Outcome, Worker
 
-BATCH = 2000  # rows per transaction, so that services that write meanwhile hardly wait
-
 
 def delete_old(database: Database, settings: Settings, now: datetime) -> int:
     """Delete what is older than `serving.log.keep_days`, in whole days. Returns the number of predictions.
 
-    A row is deleted only if both its event time and its time of writing are older than that. Can be killed at
-    any time: the next run deletes the rest. Raises UnreachableError.
+    A row is deleted only if both its event time and its time of writing are older than that. Raises
+    UnreachableError.
     """
     limit = _limit(database, settings, now)
     if limit is None:
         return 0
     lately = datetime.now(UTC) - timedelta(days=settings.serving.log.keep_days)
-    is_old = LoggedPrediction.made_at < lately
-    deleted = _delete(database, LoggedPrediction, limit, is_old, LoggedPrediction.id)
-    _delete(database, Outcome, limit, Outcome.received_at < lately, Outcome.event_time, Outcome.key)
-    with database.writing() as session:  # a killed worker leaves its row
-        session.execute(delete(Worker).where(Worker.seen_at < lately))
-    return deleted
-
-
-def _delete(database: Database, table: Any, limit: datetime, is_old: ColumnElement[bool], *key: Any) -> int:
-    """Delete the old rows of a table before `limit`, found by their key. Returns their number."""
-    old = select(*key).where(table.event_time < limit, is_old).order_by(table.event_time).limit(BATCH)
-    batch = delete(table).where(tuple_(*key).in_(old))
-    deleted, count = 0, BATCH
-    while count == BATCH:
-        with database.writing() as session:
-            count = session.connection().execute(batch).rowcount
-        deleted += count
+    old = delete(LoggedPrediction).where(
+        LoggedPrediction.event_time < limit, LoggedPrediction.made_at < lately
+    )
+    with database.writing() as session:
+        deleted = session.connection().execute(old).rowcount
+        session.execute(delete(Outcome).where(Outcome.event_time < limit, Outcome.received_at < lately))
+        session.execute(delete(Worker).where(Worker.seen_at < lately))  # a killed worker leaves its row
     return deleted
 
 
