@@ -40,9 +40,7 @@ from bike_demand.training.inputs import lock_data
 LOCK_NAME = "loop"  # name of the loop's lock
 LOCK_SECONDS = 600.0  # how long a response waits for a running cycle or training
 DATA_SECONDS = 60.0  # how long an ingestion waits for a training or ingestion by hand
-PAUSED_UNTIL = "paused_until"  # key in the evidence of a signal about failed trainings
 RETRY_SECONDS = 60.0  # before the next cycle if the settings cannot be read
-TRAINED_FOR = {SignalKind.NO_MODEL, SignalKind.ERROR, SignalKind.AGE}
 
 # By kind of signal: advice to a person.
 SUGGESTIONS = {
@@ -241,12 +239,9 @@ def _loop_signals(context: Context, failure: str | None) -> list[Signal]:
         found.append(Signal(SignalKind.QUALITY, event_log.INGESTION, now, now, message, {}))
     live, trainings = context.deployments.live(), event_log.trainings(context.database)
     deployed_at = datetime.min if live is None else live.requested_at
-    pause = retraining.find_pause(context.settings, trainings, now, deployed_at)
-    # Once it is over, its signal goes on until a training works, or nothing asks for one any more.
-    known = {each.kind for each in event_log.open_signals(context.database)}
-    if pause is not None and (now < pause.until or (SignalKind.LOOP in known and known & TRAINED_FOR)):
-        evidence = {PAUSED_UNTIL: pause.until.isoformat()}
-        found.append(Signal(SignalKind.LOOP, "training", now, now, pause.reason, evidence))
+    pause = retraining.pause_reason(context.settings, trainings, now, deployed_at)
+    if pause is not None:
+        found.append(Signal(SignalKind.LOOP, "training", now, now, pause, {}))
     # A person may have trained, or an earlier level, which the loop knows from the deployment only.
     # A training that failed, or whose version a gate refused, does not renew the model.
     trained = [each.at for each in retraining.counted_trainings(trainings) if each.state == event_log.DONE]
@@ -324,10 +319,8 @@ def _execute_response(context: Context, raised: Signal) -> str:
             return "Training is suspended until it is resolved; the last good model stays live."
         case SignalKind.DRIFT:
             return "No action: input drift is only reported."
-        case SignalKind.LOOP if _is_paused(raised, context.now):
-            return "Training is paused for a while."
         case SignalKind.LOOP:
-            return "The pause is over: the next training is tried once it is due."
+            return "Training is paused for a while."
         case SignalKind.BAD_RELEASE:
             return champion.respond(context, raised)
         case SignalKind.NO_MODEL if (restored := champion.restore_last_good(context)) is not None:
@@ -365,7 +358,7 @@ def _confirmed_level_shift(context: Context) -> str | None:
 
 def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) -> str | None:
     """Why a signal does not lead to a training now, in sentences; None if it does."""
-    blocked = _blocking_signal(event_log.open_signals(context.database), context.now)
+    blocked = _blocking_signal(event_log.open_signals(context.database))
     if blocked is not None:
         return blocked
     end = context.deployments.queue_reason()
@@ -384,16 +377,12 @@ def _reason_not_to_train(context: Context, raised: Signal, shift: str | None) ->
     )
 
 
-def _is_paused(raised: Signal, now: datetime) -> bool:
-    return now < datetime.fromisoformat(raised.evidence[PAUSED_UNTIL])
-
-
-def _blocking_signal(open_signals: Sequence[Signal], now: datetime) -> str | None:
+def _blocking_signal(open_signals: Sequence[Signal]) -> str | None:
     """Why no training may start now, whatever the error is; None if it may."""
     for each in open_signals:
         if each.kind is SignalKind.QUALITY and each.subject != event_log.OUTCOMES:
             return f"No training: bad data. {each.message}"
-        if each.kind is SignalKind.LOOP and _is_paused(each, now):
+        if each.kind is SignalKind.LOOP:
             return f"No training: {each.message}"
         if each.kind is SignalKind.BAD_RELEASE:
             return f"No training until the bad release is resolved. {each.message}"

@@ -6,7 +6,7 @@ done: a training is found by its code and data versions, a deployment by its sta
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from bike_demand.core.current import loss_with_unit
 from bike_demand.core.errors import UnreachableError, UserError
@@ -38,13 +38,6 @@ RESULTS = IN_PROGRESS | {
     State.ROLLED_BACK: "was live and was rolled back",
     State.ERROR: "its version was deleted",
 }
-
-
-class Pause(NamedTuple):
-    """A pause of automatic training, and its reason, in a sentence."""
-
-    until: datetime
-    reason: str
 
 
 def train(
@@ -214,13 +207,14 @@ def _made_nothing(training: Training) -> bool:
     return training.state == FAILED and training.version is None
 
 
-def find_pause(
+def pause_reason(
     settings: Settings, trainings: Sequence[Training], now: datetime, deployed_at: datetime = datetime.min
-) -> Pause | None:
-    """The pause after several failures or refusals in a row, also once it is over; None if there were fewer.
+) -> str | None:
+    """Why automatic training is paused after several failures or refusals in a row, in a sentence; None if it
+    is not.
 
-    After it one more training is tried. A training requested by a person resets the count, as does a later
-    deployment of the live version, at `deployed_at`; one that found nothing new does not count.
+    After the pause one more training is tried. A training requested by a person resets the count, as does a
+    later deployment of the live version, at `deployed_at`; one that found nothing new does not count.
     """
     failures: list[Training] = []
     for each in reversed(trainings):
@@ -232,10 +226,9 @@ def find_pause(
         failures.append(each)
     if len(failures) < settings.loop.max_failures:
         return None
-    until = failures[0].at + settings.loop.pause_days * DAY
-    return Pause(
-        until,
+    if now >= (until := failures[0].at + settings.loop.pause_days * DAY):
+        return None
+    return (
         f"{len(failures)} trainings in a row failed, the last one on {failures[0].at:%Y-%m-%d}"
-        f" ({failures[0].detail.get(RESULT)}); automatic training {'is' if now < until else 'was'} paused"
-        f" until {until:%Y-%m-%d}.",
+        f" ({failures[0].detail.get(RESULT)}); automatic training is paused until {until:%Y-%m-%d}."
     )
