@@ -32,8 +32,7 @@ class Pair:
 
 def find_prediction(database: Database, prediction_id: str) -> LoggedPrediction | None:
     """The prediction with that id; None if there is none."""
-    with database.reading() as session:
-        return session.get(LoggedPrediction, prediction_id)
+    return database.one(select(LoggedPrediction).where(predictions.id == prediction_id))
 
 
 def rows_of(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
@@ -46,9 +45,8 @@ def rows_of(database: Database, ids: Sequence[str]) -> dict[str, RowId]:
 
 def find_label(database: Database, row: RowId) -> float | None:
     """The label of a row; None if not known yet."""
-    with database.reading() as session:
-        found = session.get(Outcome, row)
-        return None if found is None else found.label
+    moment, key = row
+    return database.one(select(outcomes.label).where(outcomes.event_time == moment, outcomes.key == key))
 
 
 def pairs(database: Database, version: int, other: int, since: datetime, until: datetime) -> list[Pair]:
@@ -93,18 +91,10 @@ def newest_known_rows(database: Database, number: int) -> list[datetime]:
 
 def count_missing_outcomes(database: Database, since: datetime, until: datetime) -> int:
     """The number of rows from `since` to before `until` with a prediction but no outcome yet."""
-    rows = (
-        select(predictions.event_time, predictions.key)
-        .outerjoin(Outcome, _same(predictions, outcomes))
-        .where(
-            predictions.event_time >= since,
-            predictions.event_time < until,
-            outcomes.event_time.is_(None),
-        )
-        .distinct()
-        .subquery()
-    )
-    return database.one(select(func.count()).select_from(rows)) or 0
+    is_known = select(outcomes.key).where(_same(predictions, outcomes)).exists()
+    is_due = and_(predictions.event_time >= since, predictions.event_time < until)
+    missing = select(predictions.event_time, predictions.key).where(is_due, ~is_known).distinct()
+    return database.one(select(func.count()).select_from(missing.subquery())) or 0
 
 
 def workers(database: Database, seen_within: float) -> list[Worker]:
