@@ -44,7 +44,12 @@ def roll_back(deployments: Deployments, bad: Deployment, reason: str, **details:
     deployments.reconcile()
     live = deployments.live()
     if live is not None and live.id == bad.id:
-        good = _last_good(deployments)
+        good = deployments.last_good()
+        if good is None:
+            raise UserError(
+                "no earlier champion can be restored: there was none, or all were rolled back or deleted;"
+                " deploy another one, or end a running test: python -m bike_demand ab stop --reason TEXT"
+            )
         require_loadable(deployments, good)
         deployments.restore(good, bad, reason, **details)
     bad = next(each for each in deployments.all() if each.id == bad.id)
@@ -53,19 +58,6 @@ def roll_back(deployments: Deployments, bad: Deployment, reason: str, **details:
         return f"Version {bad.version} is no longer live: {bad.reason}."
     instead = f"instead of version {bad.version} ({bad.reason})"
     return f"Version {bad.against} is live again, {instead}. {deployments.rollout()}"
-
-
-def _last_good(deployments: Deployments) -> Deployment:
-    """The last good champion before the live one. Raises UserError if there is none."""
-    good, testing = deployments.last_good(), deployments.testing()
-    if good is not None:
-        return good
-    advice = "deploy another one instead"
-    if testing is not None:
-        stop = "python -m bike_demand ab stop --reason TEXT"
-        advice = f"to end the test of version {testing.version}: {stop}"
-    problem = "no earlier champion can be restored: there was none, or all were rolled back or deleted"
-    raise UserError(f"{problem}; {advice}")
 
 
 def require_loadable(deployments: Deployments, good: Deployment) -> None:
