@@ -9,7 +9,6 @@ from pathlib import Path
 import psutil
 
 from bike_demand.core.current import PROBLEM, Inputs
-from bike_demand.core.errors import UserError
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.request_body import MAX_ROWS
 
@@ -40,21 +39,13 @@ def latency(models: Sequence[OnnxModel]) -> list[float]:
     return [min(times) for times in blocks]
 
 
-def main(argv: Sequence[str]) -> int:
-    """Print as JSON the memory with the first model alone and, given two, their latencies. Returns 0, or 1
-    after one line that says what is wrong.
-    """
-    try:
-        models = [load_model(Path(argv[0]))]
-        megabytes = memory(models[0])
-        models += [load_model(Path(folder)) for folder in argv[1:]]
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    found = {"megabytes": [megabytes], "microseconds": latency(models) if len(models) > 1 else []}
-    print(json.dumps(found))
-    return 0
+def main(argv: Sequence[str]) -> None:
+    """Print as JSON the memory with the first model alone and, given two, their latencies."""
+    models = [load_model(Path(argv[0]))]
+    megabytes = memory(models[0])
+    models += [load_model(Path(folder)) for folder in argv[1:]]
+    print(json.dumps({"megabytes": [megabytes], "microseconds": latency(models) if argv[1:] else []}))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])
