@@ -419,8 +419,8 @@ def test_level_4_lives_on_postgresql_an_mlflow_server_and_a_prefect_server(serve
             assert attempt < 99, "the answers are not in the log"
         assert servers.rows(USER, "SELECT count(*) FROM outcomes") == [(len(hours),)]
         traced = servers.project("agent", "trace", answers[0]["id"], "--rows")
-        assert re.search(r"(?m)^  folder +\S", traced)
-        assert re.search(r"(?m)^  version +", traced)
+        assert re.search(r"(?m)^  folder: \S", traced)
+        assert re.search(r"(?m)^  version: ", traced)
 
         # The same loop as flows: what was deployed is run by the worker, and looks at the same database.
         api = stack.enter_context(servers.started("prefect", "/api/health", 4200)) + "/api"

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bike_demand.core.settings import DATA, load_settings
 from bike_demand.data.ingested import read_rows
@@ -61,10 +62,10 @@ def test_trace_restores_training_rows_after_three_releases(copy: Path, run: Run)
         "m07",
         current_deployment(1).id,
         "no champion to test it against",
-        "passed: the reason",
+        "the reason",
         first.digest,
         first.run_id,
-        "max_iter 100",
+        "max_iter: '100'",
         git(copy, "rev-parse", "HEAD").strip(),
         hashlib.sha256((copy / "requirements.lock").read_bytes()).hexdigest(),
         record.tags["python"],
@@ -78,6 +79,7 @@ def test_trace_restores_training_rows_after_three_releases(copy: Path, run: Run)
     assert (git(copy, "status", "--porcelain"), (copy / "dvc.lock").read_bytes(), ingested()) == before
 
     again = json.loads(run("trace", ids[7], "--rows", "--json").out)
+    assert yaml.safe_load(output.out) == again
     assert again["model"]["version"] == 1
     assert again["model"]["parameters"]["max_iter"] == "100"
     assert again["deployment"]["gates"] == [{"gate": "example", "passed": True, "message": "the reason"}]

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import yaml
 from pydantic_core import to_jsonable_python
 
 from bike_demand.core.errors import UnreachableError, UserError
@@ -51,10 +51,7 @@ def command(settings: Settings, prediction_id: str, *, rows: bool, as_json: bool
     if as_json:
         report(json.dumps(found, indent=1))
         return
-    for section, facts in found.items():
-        report(section.replace("_", " ").capitalize())
-        for key, value in _lines(facts):
-            report(f"  {key:<16} {value}" if key else f"  {value}")
+    report(yaml.safe_dump(found, sort_keys=False, allow_unicode=True, width=10_000).rstrip())
 
 
 def trace(deployments: Deployments, prediction_id: str) -> Trace:
@@ -187,26 +184,3 @@ def _packages(tracking: Tracking, run: Run) -> str:
         except UserError:
             return UNKNOWN
         return f"{PACKAGES.name} sha256 {hashlib.sha256(lock).hexdigest()}"
-
-
-def _lines(facts: Facts | None) -> Iterator[tuple[str, str]]:
-    """The known facts as text."""
-    if facts is None:
-        yield "", "unavailable"
-    for key, value in (facts or {}).items():
-        if key == "policy" and value:
-            for name in ("gates", "skipped_gates", "may_skip_test"):
-                yield f"policy {name.replace('_', ' ')}", ", ".join(value[name]) or "none"
-            yield "policy test", value["test"]
-        elif isinstance(value, dict):
-            yield key, ", ".join(f"{name} {each}" for name, each in value.items())
-        elif key == "gates":
-            for gate in value:
-                yield (
-                    f"gate {gate['gate']}",
-                    f"{'passed' if gate['passed'] else 'refused'}: {gate['message']}",
-                )
-        elif isinstance(value, list):
-            yield from ((key, each) for each in value)
-        elif value not in (None, ""):
-            yield key, str(value)
