@@ -14,7 +14,6 @@ from ladder.output import print_line
 from ladder.service import Service
 from ladder.session import FOR_MACHINES, Session, describe, release_first_champion, set_up, show
 from ladder.steps import enter, environment, run_in_process, run_step
-from ladder.world.feedfile import INPUTS, between
 
 MAX_DAYS = 21  # the A/B test and the watch have ended by then
 MAX_LINES = 6  # shown of a day
@@ -71,9 +70,8 @@ def _days_that_follow(session: Session, service: Service, console: Console) -> d
         before = client.get("/model").json()["version"]
         today = session.today
         for _ in range(MAX_DAYS):
-            day = session.day(today)
-            users.predict_over_http(day[INPUTS], client)
-            users.post_outcomes(day, client, session.book.outcomes_path or "")
+            users.predict_over_http(session.requests(today), client)
+            users.post_outcomes(session.known(today), client, session.book.outcomes_path or "")
             today += timedelta(days=1)
             session.publish(today)
             output = ""
@@ -93,8 +91,7 @@ def _days_that_follow(session: Session, service: Service, console: Console) -> d
 def _use(chosen: Level, session: Session, service: Service, console: Console, today: date) -> None:
     """Request the next week's predictions in the level's own way."""
     book, folder = session.book, session.folder
-    week = between(session.clean, today, today + timedelta(days=7))
-    rows = week[INPUTS]
+    rows, known = session.requests(today, 7), session.known(today, 7)["count"].to_numpy()
     if chosen.number == 0:
 
         def score() -> None:
@@ -110,5 +107,5 @@ def _use(chosen: Level, session: Session, service: Service, console: Console, to
             shown = client.post("/predict", json=body).text
             predictions = users.predict_over_http(rows, client)
         print_line(console, f"  {json.dumps(body)}\n  {shown}", "dim")
-    error = (pd.Series(predictions, dtype=float).fillna(0) - week["count"]).abs().mean()
+    error = (pd.Series(predictions, dtype=float).fillna(0) - known).abs().mean()
     console.print(f"\nMean error over the next week: {error:.1f} bikes an hour.\n")

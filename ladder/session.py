@@ -1,6 +1,7 @@
 """The shared part of `run` and `up`: a working copy on a day of its feed, and visible steps."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,7 +15,9 @@ from ladder.output import print_line
 from ladder.service import Service
 from ladder.steps import run_command, run_step
 from ladder.story import load_story
+from ladder.world.faults import as_requested, publish
 from ladder.world.feedfile import between, read_feed, write_feed
+from ladder.world.scenario import Fault
 
 FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # log lines of Jupyter, not output of the notebook
@@ -32,14 +35,19 @@ class Session:
     clean: pd.DataFrame
     today: date
     end: date  # the last day on which something is known to happen
+    faults: Sequence[Fault] = ()  # in the world's reporting
 
     def publish(self, until: date) -> None:
-        """Publish the feed as of the morning of that day."""
-        write_feed(self.clean[self.clean["timestamp"] < pd.Timestamp(until)], self.folder / "feed")
+        """Publish the feed as of the morning of that day, with reporting faults."""
+        write_feed(publish(self.clean, pd.Timestamp(until), self.faults), self.folder / "feed")
 
-    def day(self, day: date) -> pd.DataFrame:
-        """The hours of a day, with their labels."""
-        return between(self.clean, day, day + timedelta(days=1))
+    def known(self, first: date, days: int = 1) -> pd.DataFrame:
+        """The hours of these days as they were, with their labels; columns as in `read_feed`."""
+        return between(self.clean, first, first + timedelta(days=days))
+
+    def requests(self, first: date, days: int = 1) -> pd.DataFrame:
+        """The request for each of these hours: its input columns, with reporting faults."""
+        return as_requested(self.known(first, days), self.faults)
 
 
 def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -> Session:
@@ -52,7 +60,7 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     if name := scenario or book.demo_scenario:
         story = load_story(name)
         begins = next((each.since for each in story.incidents), story.start)
-        session = Session(folder, book, story.clean, begins, story.end)
+        session = Session(folder, book, story.clean, begins, story.end, story.scenario.faults)
     else:
         clean = read_feed(FEED)
         session = Session(folder, book, clean, TODAY, clean["timestamp"].iloc[-1].date())

@@ -19,7 +19,6 @@ from ladder.news import News
 from ladder.service import Service, free_port, is_port_free
 from ladder.session import Session, release_first_champion, set_up, show
 from ladder.steps import environment, resolve_command
-from ladder.world.feedfile import INPUTS
 
 LINKS = "BIKE_DASHBOARD__LINKS"  # the addresses that the application's dashboard links to
 CALM_DAYS = 3  # of a story, before something happens
@@ -94,7 +93,7 @@ def _release(session: Session, service: Service, console: Console, *, earlier_on
         release_first_champion(session, service, console, BEFORE_STORY)
         with service.client() as client:
             for number in range(BEFORE_STORY.days, 0, -1):
-                users.predict_over_http(session.day(session.today - timedelta(days=number))[INPUTS], client)
+                users.predict_over_http(session.requests(session.today - timedelta(days=number)), client)
         return
     if session.book.outcomes_path:
         release_first_champion(session, service, console)
@@ -143,11 +142,11 @@ def _play(session: Session, service: Service, flows: FlowServer, seconds: float,
             for line in (*map(escape, news.lines(client.get("/status").json())), *ran):
                 console.print(f"{head:10}  {line}", soft_wrap=True)
                 head = ""
-            day = session.day(today)
+            day, requests = session.known(today), session.requests(today)
             error = 0.0
             for number in range(len(day)):
                 began = monotonic()
-                (prediction,) = users.predict_over_http(day[INPUTS].iloc[[number]], client)
+                (prediction,) = users.predict_over_http(requests.iloc[[number]], client)
                 error += abs((prediction or 0.0) - float(day["count"].iloc[number]))
                 sleep(max(0.0, seconds / max(1, len(day)) - (monotonic() - began)))
             users.post_outcomes(day, client, session.book.outcomes_path or "")

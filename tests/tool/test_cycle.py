@@ -1,19 +1,29 @@
 """`ladder run` and `ladder up`: one life cycle in the open, and what a level runs."""
 
+import json
 import re
 import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas as pd
 import pytest
+from rich.console import Console
 
-from ladder import ROOT, runbook
-from ladder.levels import levels
+from ladder import ROOT, runbook, users
+from ladder import up as command_up
+from ladder.levels import level, levels
+from ladder.session import set_up
+from ladder.story import load_story
+from ladder.world.feedfile import between, read_feed
 from tests.tool.conftest import Ladder
 from tests.tool.test_demo import processes_in
 
@@ -143,6 +153,53 @@ def test_a_story_that_cannot_be_played_is_refused_in_one_line(
     assert done.returncode == 1
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+class Played:
+    """Stands for the application and the flows' server while a story is played; keeps what they are given."""
+
+    def __init__(self, feed: Path) -> None:
+        self._feed = feed
+        self.feeds: list[Any] = []  # as the flows of each day find it
+        self.posted: dict[str, list[Any]] = {"/predict": [], "/outcomes": []}
+
+    def run(self, _: date) -> Iterator[Any]:
+        self.feeds.append(read_feed(self._feed))
+        return iter(())
+
+    def is_running(self) -> bool:
+        return True
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(base_url="http://stub", transport=httpx.MockTransport(self._respond))
+
+    def _respond(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.posted[request.url.path].append(json.loads(request.content))
+        nothing: dict[str, list[Any]] = {
+            each: [] for each in ("signals", "trainings", "comparisons", "releases")
+        }
+        return httpx.Response(200, json=nothing | {"prediction": 1.0, "version": 1, "other": None})
+
+
+@pytest.mark.parametrize("scenario", ["units", "outage", "poison"])
+def test_a_story_is_played_with_the_faults_of_its_scenario(scenario: str, tmp_path: Path) -> None:
+    story = load_story(scenario)
+    first = story.incidents[0].since
+    days, after = [first + timedelta(days=number) for number in range(2)], first + timedelta(days=2)
+    session = set_up(level(4), tmp_path, scenario, Console(quiet=True))
+    session = replace(session, today=days[0], end=days[-1])
+    played = Played(session.folder / "feed")
+    command_up._play(session, played, played, 0, Console(quiet=True))  # type: ignore[arg-type]
+
+    shown = [story.published(day) for day in days]
+    assert not shown[-1].equals(story.clean[story.clean["timestamp"] < pd.Timestamp(days[-1])])
+    for feed, wanted in zip(played.feeds, shown, strict=True):
+        pd.testing.assert_frame_equal(feed, wanted)
+    requests = users.as_bodies(between(story.requests(), days[0], after))
+    assert played.posted["/predict"] == requests
+    outcomes = users.as_bodies(between(story.clean, days[0], after)[["timestamp", "count"]])
+    assert [each for posted in played.posted["/outcomes"] for each in posted] == outcomes
 
 
 FLOWS = ("monitoring-cycle", "respond", "train", "deploy")
