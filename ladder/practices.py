@@ -13,8 +13,7 @@ import yaml
 from pydantic import Field, TypeAdapter
 
 from ladder import ROOT, UserError
-from ladder.levels import level
-from ladder.source import Loader, Strict, read, read_yaml, span
+from ladder.source import Loader, Strict, read_yaml
 
 MODEL = ROOT / "docs" / "maturity-model.yaml"
 LIST = ROOT / "docs" / "practices.yaml"
@@ -120,27 +119,10 @@ def row(row_id: str) -> Row:
     raise UserError(f"the maturity model has no row {row_id}")
 
 
-@cache
 def locate(number: int, code: str) -> CodeLocation:
-    """Resolve `file`, `file#symbol` or `folder#symbol` at a level.
-
-    Raises UserError if the file or symbol does not exist, or several modules of a folder have the symbol.
-    """
+    """Parse `file` or `file#symbol`, at a level."""
     name, _, symbol = code.partition("#")
-    folder = level(number).folder
-    if not (folder / name).is_dir():
-        found = CodeLocation(number, name, symbol or None)
-        if not (folder / name).is_file():
-            raise UserError(f"level {number} has no {name}")
-        if symbol and span(read(folder / name), name, symbol) is None:
-            raise UserError(f"level {number}: {name} has no {symbol}")
-        return found
-    files = [path.relative_to(folder).as_posix() for path in sorted((folder / name).rglob("*.py"))]
-    having = [file for file in files if span(read(folder / file), file, symbol)]
-    if len(having) != 1:
-        where = f"it is in {', '.join(having)}: name one of them" if having else "no module of it does"
-        raise UserError(f"level {number}: {name} should have one {symbol}, but {where}")
-    return CodeLocation(number, having[0], symbol)
+    return CodeLocation(number, name, symbol or None)
 
 
 def code_of(row_id: str) -> tuple[CodeLocation, ...]:

@@ -3,7 +3,8 @@
 import ast
 import codecs
 import json
-from collections.abc import Hashable, Iterator
+import re
+from collections.abc import Hashable
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
@@ -131,48 +132,28 @@ def _python(text: str, symbol: str) -> tuple[int, int] | None:
     return first, found.end_lineno or found.lineno
 
 
-def _names(node: ast.stmt) -> set[str]:
-    """What a statement gives a name to."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return {node.target.id}
-    if isinstance(node, ast.Assign):
-        return {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return set()
+def _names(node: ast.stmt) -> set[str | None]:
+    """What a definition or an assignment gives a name to."""
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return {getattr(node, "name", None), *(getattr(each, "id", None) for each in targets)}
 
 
 def _yaml(text: str, symbol: str) -> tuple[int, int] | None:
-    node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    first = 0
-    for name in symbol.split("."):
-        found = next(((line, child) for key, line, child in _children(node) if key == name), None)
+    """By indentation: a key's lines, or those of a list item that begins with its `id` or `name`."""
+    lines = text.split("\n")
+    first, last = 0, len(lines)
+    for name in map(re.escape, symbol.split(".")):
+        begins = re.compile(rf"( *)(?:- (?:id|name): {name}$|{name}:)")
+        found = next((at for at in range(first, last) if begins.match(lines[at])), None)
         if found is None:
             return None
-        first, node = found
-    if node is None:
-        return None
-    end = node.end_mark
-    # A block ends where the next token begins: blank lines and comments before that are not part of it.
-    flow = isinstance(node, yaml.CollectionNode) and node.flow_style
-    block = isinstance(node, yaml.CollectionNode) and not flow
-    last = end.line if block or not end.column else end.line + 1
-    lines = text.split("\n")
-    while last > first + 1 and (not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#")):
+        indent = len(lines[found]) - len(lines[found].lstrip())
+        outside = re.compile(rf" {{0,{indent}}}[^ #]")
+        last = next((at for at in range(found + 1, last) if outside.match(lines[at])), last)
+        first = found + 1
+    while not lines[last - 1].strip() or lines[last - 1].lstrip().startswith("#"):
         last -= 1
-    return first + 1, last
-
-
-def _children(node: yaml.Node | None) -> Iterator[tuple[str, int, yaml.Node]]:
-    """Key, line (from 0) and value of the entries of a mapping, or of a list of named mappings."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield str(key.value), key.start_mark.line, value
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            for key, _, value in _children(item):
-                if key in {"id", "name"} and isinstance(value, yaml.ScalarNode):
-                    yield value.value, item.start_mark.line, item
+    return first, last
 
 
 def _block(text: str, words: str) -> tuple[int, int] | None:
