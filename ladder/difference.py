@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from rich.console import Console
@@ -204,28 +205,20 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
     `chosen`: only some files were requested, so the proofs of their practices are named, too.
     """
     first, second = found.first, found.second
-    if first == second:
-        console.print(
-            f"Level {first.number} compared with itself: all {len(found.files)} files are the same."
-        )
-        return
     console.print(Text(f"{first.title}  ->  {second.title}", style="bold"))
     console.print(f"{found.counts()}.")
     longest = max((len(file.name) for file in found.differing), default=0)
     width = max(min(max(longest, NARROW), console.width - 24), 20)
-    parts = found.parts()
-    for part in parts:
-        if part.differing:
-            console.print()
+    for differs, parts in groupby(found.parts(), key=lambda part: bool(part.differing)):
+        if not differs:
+            console.print(Text("\nCarried over as they are", style="bold"))
+        for part in parts:
+            if differs:
+                console.print()
             _show_head(part, console, proved=chosen)
-            console.print(_table(part.differing, width))
+            if differs:
+                console.print(_table(part.differing, width))
             _show_carried(part, console)
-    same = [part for part in parts if not part.differing]
-    if same:
-        console.print(Text("\nCarried over as they are", style="bold"))
-    for part in same:
-        _show_head(part, console, proved=chosen)
-        _show_carried(part, console)
     if changes:
         for file in found.differing:
             console.print()
@@ -239,28 +232,23 @@ def show(found: Difference, console: Console, *, changes: bool, chosen: bool) ->
         )
 
 
+def _indented(text: Text) -> Padding:
+    return Padding(text, (0, 0, 0, 2), expand=False)
+
+
 def _show_head(part: Part, console: Console, *, proved: bool) -> None:
     console.print(Text(part.title, style="bold"))
-    console.print(Padding(Text(part.says, style="dim"), (0, 0, 0, 2), expand=False))
+    console.print(_indented(Text(part.says, style="dim")))
     for row in part.rows:
         proof = practices.proof_of(row.id)
-        console.print(
-            Padding(
-                Text.assemble(
-                    (row.id, "cyan"),
-                    f"  {'lacks: ' if row.absent else ''}{row.says}",
-                    (f"\n       proved by {proof.file}:{proof.line}" if proved else "", "dim"),
-                ),
-                (0, 0, 0, 2),
-                expand=False,
-            )
-        )
+        says = f"  {'lacks: ' if row.absent else ''}{row.says}"
+        where = f"\n       proved by {proof.file}:{proof.line}" if proved else ""
+        console.print(_indented(Text.assemble((row.id, "cyan"), says, (where, "dim"))))
 
 
 def _show_carried(part: Part, console: Console) -> None:
     if names := ", ".join(file.name for file in part.of("carried")):
-        carried = Text(f"{MARKS['carried']} carried over: {names}", style="dim")
-        console.print(Padding(carried, (0, 0, 0, 2), expand=False))
+        console.print(_indented(Text(f"{MARKS['carried']} carried over: {names}", style="dim")))
 
 
 def _table(files: Sequence[File], width: int) -> Table:

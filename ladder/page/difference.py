@@ -7,7 +7,8 @@ from markupsafe import Markup
 
 from ladder import ROOT, practices
 from ladder.difference import KINDS, MARKS, WORDS, Difference, File
-from ladder.page import code, environment, save, text
+from ladder.output import save
+from ladder.page import code, environment, text
 
 
 def write(found: Difference, path: Path) -> None:
@@ -30,7 +31,7 @@ def render(found: Difference, folder: Path) -> str:
             marks=MARKS,
             words=WORDS,
             style=Markup(text("base.css") + text("code.css")),
-            changes=changes,
+            side_by_side=code.side_by_side,
             anchor=anchor,
             proof=practices.proof_of,
             listing=code.listing,
@@ -43,19 +44,6 @@ def render(found: Difference, folder: Path) -> str:
 def anchor(file: File) -> str:
     """The file's name in the page, the same in each page that has it."""
     return "file-" + "".join(each if each.isalnum() else "-" for each in file.name)
-
-
-def changes(file: File) -> Markup:
-    """The content shown for a file: both versions side by side, or the only one."""
-    if file.summary is not None:
-        lines = Markup("").join(Markup("<li>{}</li>").format(line) for line in file.summary)
-        return Markup('<ul class="summary">{}</ul>').format(lines)
-    before, after = file.texts
-    if file.kind == "changed":
-        return code.side_by_side(before, after, file.name)
-    if not before and not after:
-        return Markup('<p class="note">The file is empty.</p>')
-    return code.listing(before or after, file.name)
 
 
 def _address(path: Path, folder: Path) -> str:
