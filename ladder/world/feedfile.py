@@ -1,7 +1,6 @@
 """The feed on disk: a folder with one CSV a month, read strictly and written month by month."""
 
 import itertools
-import os
 import re
 from datetime import date
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ladder import UserError
+from ladder.output import save
 from ladder.world.table import Table
 
 COLUMNS = [
@@ -63,7 +63,7 @@ def read_feed(folder: Path) -> pd.DataFrame:
             raise UserError(
                 f"{folder}: {month + 1}.csv is missing between {month}.csv and {later}.csv; add it"
             )
-    return _typed(Table(paths, COLUMNS))
+    return pd.concat([_typed(Table(path, COLUMNS)) for path in paths], ignore_index=True)
 
 
 def between(frame: pd.DataFrame, first: date, after: date) -> pd.DataFrame:
@@ -78,13 +78,9 @@ def write_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     Files are written atomically; those whose bytes would not change are left alone, so that their
     modification time stays. Month files that the frame no longer has are removed.
 
-    Returns the paths of the files written. Raises UserError if the frame lacks the feed's columns or a month,
-    or the folder holds anything that is not part of a feed (except hidden files).
+    Returns the paths of the files written. Raises UserError if the frame lacks a month, or
+    the folder holds anything that is not part of a feed (except hidden files).
     """
-    if list(frame.columns) != COLUMNS:
-        raise UserError(f"columns {', '.join(map(str, frame.columns))}: a feed has {', '.join(COLUMNS)}")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give a folder")
     present = [path for path in folder.iterdir() if not path.name.startswith(".")] if folder.exists() else []
     for path in present:
         if not (path.is_file() and MONTH_FILE.fullmatch(path.name)):
@@ -118,24 +114,15 @@ def update_feed(frame: pd.DataFrame, folder: Path) -> list[Path]:
     written = []
     for month, rows in frame.groupby(frame["timestamp"].dt.to_period("M")):
         path, content = folder / f"{month}.csv", _to_csv(rows)
-        if not (path.exists() and path.read_bytes() == content):
-            _replace(path, content)
+        if not (path.exists() and path.read_bytes() == content.encode()):
+            save(content, path)
             written.append(path)
     return written
 
 
-def _to_csv(month: pd.DataFrame) -> bytes:
+def _to_csv(month: pd.DataFrame) -> str:
     rounded = month.assign(**{column: month[column].round(2) + 0.0 for column in FLOATS})  # no -0.0
-    return rounded.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n").encode()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    return str(rounded.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S", lineterminator="\n"))
 
 
 def _typed(table: Table) -> pd.DataFrame:
@@ -144,7 +131,7 @@ def _typed(table: Table) -> pd.DataFrame:
     parsed = pd.to_datetime(stamps.where(stamps.str.fullmatch(TIMESTAMP)), format="ISO8601", errors="coerce")
     written = "{value} is not a full hour; write it like 2011-01-31T23:00:00"
     table.require(parsed.notna(), "timestamp", written)
-    inside = stamps.str.slice(0, 7) == table.stems
+    inside = stamps.str.slice(0, 7) == table.path.stem
     table.require(inside, "timestamp", "{value} is not in the month of the file; move the row")
     table.require(~parsed.duplicated(), "timestamp", "{value} appears twice; remove one of the rows")
     later = parsed.diff().dt.total_seconds().fillna(1) > 0

@@ -5,13 +5,13 @@ row as a fault reports it; its sample ends before END, and labels are known DELA
 """
 
 import csv
-import importlib.util
 import io
+import runpy
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from itertools import groupby
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 from ladder import ROOT, UserError
@@ -32,18 +32,13 @@ def folder_of(name: str) -> Path:
     return PROBLEMS / name
 
 
-def world(name: str) -> ModuleType:
+def world(name: str) -> SimpleNamespace:
     """The world of a problem. Raises UserError if there is none of that name."""
-    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), folder_of(name) / "feed.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(folder_of(name) / "feed.py")))
 
 
 def publish(
-    world: ModuleType,
+    world: SimpleNamespace,
     rows: Iterable[Row],
     now: datetime,
     folder: Path,
@@ -77,7 +72,7 @@ def publish(
     return count
 
 
-def as_reported(world: ModuleType, row: Row, fault: tuple[date, date] | None) -> Row:
+def as_reported(world: SimpleNamespace, row: Row, fault: tuple[date, date] | None) -> Row:
     """The row as reported, with a fault in the days from the first to before the second."""
     day = date.fromisoformat(row[world.TIME][:10])
     found: Row = world.reported(row) if fault is not None and fault[0] <= day < fault[1] else row

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from pandas.tseries.holiday import USFederalHolidayCalendar
-from scipy.special import pdtr, pdtrik
+from scipy.stats import poisson
 
 from ladder import UserError
 from ladder.world.feedfile import COLUMNS
@@ -75,9 +75,9 @@ def simulate(
     holiday, workingday = _calendar(stamps)
     demand = _demand(stamps, weather, workingday, scenario, seed)
     uniform = np.random.default_rng([seed, 6]).random(len(stamps))
-    count = _poisson(
-        uniform, demand.round(4)
-    )  # rounded: the last bit of exp and cos differs between processors
+    # One random number per hour, so a higher mean never gives fewer; rounded, because the last bit of exp and
+    # cos differs between processors.
+    count = poisson.ppf(uniform, demand.round(4)).astype(np.int64)
     casual = _casual(stamps, count, workingday, weather["temp_c"].to_numpy(), seed)
     hours = weather.assign(
         timestamp=stamps,
@@ -147,13 +147,6 @@ def _profile(
             spread = (1 - event.share) * commute + event.share * leisure * commute.sum() / leisure.sum()
             profile = np.where(workingday & (stamps >= pd.Timestamp(event.since)), spread[hour], profile)
     return np.asarray(profile)
-
-
-def _poisson(uniform: Floats, mean: Floats) -> npt.NDArray[np.int64]:
-    """Poisson counts by inverse transform: one random number per hour, so a higher mean never gives fewer."""
-    upper = np.ceil(pdtrik(uniform, mean))
-    below = np.maximum(upper - 1, 0)
-    return np.asarray(np.where(pdtr(below, mean) >= uniform, below, upper), dtype=np.int64)
 
 
 def _casual(

@@ -12,21 +12,18 @@ from ladder import UserError
 
 
 class Table:
-    """The text cells of CSV files with the same header, and the position of each row.
+    """The text cells of a CSV file.
 
     Raises UserError for a file that is empty, cut off, not text, or has other columns. Fields must not
     contain line breaks.
     """
 
-    def __init__(self, paths: Sequence[Path], columns: Sequence[str]) -> None:
-        self.columns = list(columns)
-        self._files = {path: self._rows(path) for path in paths}
-        rows = [row for rows in self._files.values() for row in rows]
-        self.cells = pd.DataFrame(rows, columns=self.columns, dtype="str")
-        self.stems = pd.Series([path.stem for path, rows in self._files.items() for _ in rows], dtype="str")
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self.path, self.columns = path, list(columns)
+        self.cells = pd.DataFrame(self._rows(path), columns=self.columns, dtype="str")
 
     def _rows(self, path: Path) -> list[list[str]]:
-        """Split a file into rows of cells; the first is on line 2."""
+        """Split the file into rows of cells; the first is on line 2."""
         try:
             text = path.read_bytes().decode("utf-8-sig")
         except OSError as error:
@@ -67,15 +64,11 @@ class Table:
 
         `problem` says what is wrong and what to do; `{value}` in it is the cell, `{row.NAME}` another one.
         """
-        if good.all():
-            return
-        row = int(np.argmin(good.to_numpy(dtype=bool)))
-        text = problem.format(value=repr(str(self.cells.at[row, column])[:40]), row=self.cells.loc[row])
-        line = row + 2
-        for path, rows in self._files.items():
-            if line < len(rows) + 2:
-                raise UserError(f"{path} line {line}: column {column}: {text}")
-            line -= len(rows)
+        if not good.all():
+            row = int(np.argmin(good.to_numpy(dtype=bool)))
+            value = repr(str(self.cells.at[row, column])[:40])
+            text = problem.format(value=value, row=self.cells.loc[row])
+            raise UserError(f"{self.path} line {row + 2}: column {column}: {text}")
 
     def numbers(self, column: str, low: float, high: float, *, optional: bool = False) -> "pd.Series[float]":
         """A column of numbers from low to high; NaN for an empty cell of an optional column."""

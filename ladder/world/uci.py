@@ -46,7 +46,7 @@ def read_uci(path: Path) -> pd.DataFrame:
     for columns, what in OTHERS.items():
         if "hr" not in found and set(columns.split(",")) <= found:
             raise UserError(f"{path} line 1: this is {what}")
-    table = Table([path], HEADER)
+    table = Table(path, HEADER)
     year = table.integers("yr", 0, 20) + FIRST_YEAR
     month = table.integers("mnth", 1, 12)
     stamps = _dates(table, year, month) + pd.to_timedelta(table.integers("hr", 0, 23), unit="h")

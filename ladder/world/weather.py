@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.signal import lfilter
 from scipy.special import ndtri
 
 Floats = npt.NDArray[np.float64]
@@ -34,12 +35,7 @@ def seasonal(values: tuple[float, ...], stamps: pd.DatetimeIndex) -> Floats:
 def autoregressive(noise: Floats, persistence: float) -> Floats:
     """First-order autoregressive series of standard deviation 1 from standard normal noise."""
     fresh = (1 - persistence**2) ** 0.5
-    out = []
-    last = 0.0
-    for shock in noise.tolist():
-        last = persistence * last + fresh * shock
-        out.append(last)
-    return np.array(out)
+    return np.asarray(lfilter([fresh], [1.0, -persistence], noise))
 
 
 def simulate_weather(stamps: pd.DatetimeIndex, seed: int) -> pd.DataFrame:

@@ -251,12 +251,6 @@ def test_hidden_files_do_not_matter(tmp_path: Path, committed: pd.DataFrame) -> 
     assert len(read_feed(tmp_path)) == len(committed)
 
 
-def test_other_columns_are_not_written(tmp_path: Path, committed: pd.DataFrame) -> None:
-    with pytest.raises(UserError, match="a feed has timestamp"):
-        write_feed(committed.drop(columns="humidity"), tmp_path / "feed")
-    assert not (tmp_path / "feed").exists()
-
-
 def test_a_file_that_is_only_named_like_a_month_is_not_removed(
     committed: pd.DataFrame, tmp_path: Path
 ) -> None:
