@@ -20,7 +20,7 @@ from benchmarks import load
 from benchmarks.released import Released, released
 from ladder import users
 from ladder.service import APPLICATION
-from ladder.session import FEED
+from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import INPUTS, read_feed
 
 MODEL, ALIAS = "bike-demand", "champion"
@@ -38,7 +38,7 @@ def main(
 ) -> None:
     """Load without changes, with them, and without again; status 1 if a request fails or waits too long."""
     console = Console()
-    body = json.dumps(users.as_bodies(read_feed(FEED)[INPUTS].iloc[-20:])[4]).encode()
+    body = json.dumps(users.as_bodies(read_feed(COMMITTED_FEED)[INPUTS].iloc[-20:])[4]).encode()
     with tempfile.TemporaryDirectory(prefix="ladder-bench-") as name:
         command = [*APPLICATION, "--workers", str(workers)]
         with (

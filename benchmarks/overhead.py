@@ -21,8 +21,8 @@ from rich.table import Table
 
 from ladder import ROOT, workcopy
 from ladder.levels import level
-from ladder.session import FEED
 from ladder.steps import environment
+from ladder.world import COMMITTED_FEED
 
 MORE_SECONDS = 15.0  # wall time at most beyond that of the script
 MORE_CPU = 4.0  # CPU at most, in multiples of the script's
@@ -39,8 +39,8 @@ def main(
     console = Console()
     with tempfile.TemporaryDirectory(prefix="ladder-bench-") as name:
         folder = workcopy.make(level(number), Path(name) / "level")
-        shutil.copytree(FEED, folder / "feed")
-        shutil.copytree(FEED, Path(name) / "feed")
+        shutil.copytree(COMMITTED_FEED, folder / "feed")
+        shutil.copytree(COMMITTED_FEED, Path(name) / "feed")
         train = [sys.executable, "-m", "bike_demand", "train", *(["--no-deploy"] * (number > 2)), "--as-of"]
         _timed([*train, "2012-12-01"], folder)  # the first run also makes the databases
         bare, full, idle = [], [], []

@@ -10,8 +10,8 @@ import pandas as pd
 from ladder import runbook, workcopy
 from ladder.levels import level
 from ladder.service import APPLICATION, Service
-from ladder.session import FEED
 from ladder.steps import environment, run_command, run_step
+from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import read_feed, write_feed
 
 FIRST_RELEASE_UNTIL = pd.Timestamp("2012-12-01")  # the release before, against which the newest is tried
@@ -36,7 +36,7 @@ def released(
     From level 3 on it requires API keys, and an A/B test of the second version is running.
     """
     workcopy.make(level(number), folder)
-    feed = read_feed(FEED)
+    feed = read_feed(COMMITTED_FEED)
     book = runbook.load(folder)
     user, operator = {}, {}
     if book.outcomes_path:

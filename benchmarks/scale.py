@@ -23,8 +23,8 @@ from rich.table import Table
 
 from ladder import workcopy
 from ladder.levels import level
-from ladder.session import FEED
 from ladder.steps import environment
+from ladder.world import COMMITTED_FEED
 
 SECONDS, GIB = 300.0, 4.0  # for all steps together with 100 stations, and for the largest process
 LINEAR = 1.3  # largest growth of a step's time relative to that of its rows, for steps long enough to measure
@@ -133,7 +133,7 @@ def prepare(folder: Path, stations: int, seed: int = 0) -> int:
     (folder / "feed").mkdir()
     random, total = np.random.default_rng(seed), 0
     sizes = random.lognormal(0, 0.5, stations)
-    for month in sorted(FEED.glob("*.csv")):
+    for month in sorted(COMMITTED_FEED.glob("*.csv")):
         rows = pd.read_csv(month).assign(casual=None, registered=None)
         every = rows.loc[rows.index.repeat(stations)].reset_index(drop=True)
         every.insert(1, "station", np.tile(np.arange(1, stations + 1), len(rows)))

@@ -27,8 +27,8 @@ from benchmarks import bare, load
 from benchmarks.released import released
 from ladder import ROOT, users
 from ladder.service import Service, free_port
-from ladder.session import FEED
 from ladder.steps import environment
+from ladder.world import COMMITTED_FEED
 from ladder.world.feedfile import INPUTS, read_feed
 
 MIN_RATE_SHARE = {1: 0.5, 2: 0.5, 3: 0.55, 4: 0.55}  # smallest share of the constant's rate, by level
@@ -49,7 +49,7 @@ def main(
 ) -> None:
     """Measure in turns, print the ratios and their spread; status 1 if a limit is missed."""
     console = Console()
-    feed = read_feed(FEED)
+    feed = read_feed(COMMITTED_FEED)
     bodies = users.as_bodies(feed[INPUTS].iloc[-100:])
     one, hundred = json.dumps(bodies[84]).encode(), json.dumps(bodies).encode()
     frame = {"columns": bare.FEATURES, "data": [ROW]}

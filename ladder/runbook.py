@@ -112,7 +112,7 @@ class Runbook(Strict):
     predict: tuple[Step, ...] = ()  # by hand, each day
     outcomes_path: str | None = None  # the application's path for labels, once known
     status_command: str | None = None  # reports automatic actions as JSON: trainings, incidents
-    demo_scenario: str | None = None  # the scenario in which `run` and `up` show it; None: the feed as it is
+    demo_scenario: str = "calm"  # the scenario in which `run` and `up` show it
     pages: tuple[Page, ...] = ()
     background: tuple[Step, ...] = ()  # what runs next to the application, until it ends
     flows: Flows | None = None  # what does the same during a story

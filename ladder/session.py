@@ -1,7 +1,6 @@
 """The shared part of `run` and `up`: a working copy on a day of its feed, and visible steps."""
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -9,45 +8,40 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from ladder import ROOT, runbook, workcopy
+from ladder import runbook, workcopy
 from ladder.levels import Level
 from ladder.output import print_line
 from ladder.service import Service
 from ladder.steps import run_command, run_step
-from ladder.story import load_story
-from ladder.world.faults import as_requested, publish
-from ladder.world.feedfile import between, read_feed, write_feed
-from ladder.world.scenario import Fault
+from ladder.story import Story, load_story
+from ladder.world.faults import as_requested
+from ladder.world.feedfile import between, write_feed
 
-FEED = ROOT / "data" / "feed"
 LOG_OF_TOOLS = ("[NbClientApp]", "[IPKernelApp]")  # log lines of Jupyter, not output of the notebook
 FOR_MACHINES = "{"  # prefix of JSON lines, which are for log collectors
-TODAY = date(2011, 10, 1)  # the day on which `run` and `up` happen, after nine months of feed
 BEFORE = timedelta(days=30)  # the release before that, at a level that A/B-tests a new model
 
 
 @dataclass(frozen=True)
 class Session:
-    """A working copy, its world, and the day on which it is shown."""
+    """A working copy, its story, and the day on which it is shown."""
 
     folder: Path
     book: runbook.Runbook
-    clean: pd.DataFrame
+    story: Story
     today: date
-    end: date  # the last day on which something is known to happen
-    faults: Sequence[Fault] = ()  # in the world's reporting
 
     def publish(self, until: date) -> None:
         """Publish the feed as of the morning of that day, with reporting faults."""
-        write_feed(publish(self.clean, pd.Timestamp(until), self.faults), self.folder / "feed")
+        write_feed(self.story.published(until), self.folder / "feed")
 
     def known(self, first: date, days: int = 1) -> pd.DataFrame:
         """The hours of these days as they were, with their labels; columns as in `read_feed`."""
-        return between(self.clean, first, first + timedelta(days=days))
+        return between(self.story.clean, first, first + timedelta(days=days))
 
     def requests(self, first: date, days: int = 1) -> pd.DataFrame:
         """The request for each of these hours: its input columns, with reporting faults."""
-        return as_requested(self.known(first, days), self.faults)
+        return as_requested(self.known(first, days), self.story.scenario.faults)
 
 
 def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -> Session:
@@ -57,17 +51,12 @@ def set_up(chosen: Level, place: Path, scenario: str | None, console: Console) -
     """
     folder = workcopy.make(chosen, workcopy.make_empty(place / f"level{chosen.number}"))
     book = runbook.load(folder)
-    if name := scenario or book.demo_scenario:
-        story = load_story(name)
-        begins = next((each.since for each in story.incidents), story.start)
-        session = Session(folder, book, story.clean, begins, story.end, story.scenario.faults)
-    else:
-        clean = read_feed(FEED)
-        session = Session(folder, book, clean, TODAY, clean["timestamp"].iloc[-1].date())
+    story = load_story(scenario or book.demo_scenario)
+    begins = next((each.since for each in story.incidents), story.start)
+    session = Session(folder, book, story, begins)
     session.publish(session.today)
     console.print(f"[bold]{chosen.title}[/bold]")
-    if name:
-        console.print(f"{story.scenario.title}: {story.scenario.says}")
+    console.print(f"{story.scenario.title}: {story.scenario.says}")
     print_line(console, f"Working copy {workcopy.display_path(folder)}, feed up to {session.today}")
     return session
 

@@ -135,7 +135,7 @@ def _play(session: Session, service: Service, flows: FlowServer, seconds: float,
     today = session.today
     with service.client() as client:
         news = News(client.get("/status").json())
-        while today <= session.end and service.is_running():
+        while today <= session.story.end and service.is_running():
             session.publish(today)
             ran = _run_flows(flows, today, console)
             head = f"[bold]{today}[/bold]"

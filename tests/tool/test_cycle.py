@@ -184,13 +184,12 @@ class Played:
 
 @pytest.mark.parametrize("scenario", ["units", "outage", "poison"])
 def test_a_story_is_played_with_the_faults_of_its_scenario(scenario: str, tmp_path: Path) -> None:
-    story = load_story(scenario)
-    first = story.incidents[0].since
+    first = load_story(scenario).incidents[0].since
     days, after = [first + timedelta(days=number) for number in range(2)], first + timedelta(days=2)
     session = set_up(level(4), tmp_path, scenario, Console(quiet=True))
-    session = replace(session, today=days[0], end=days[-1])
+    story = replace(session.story, end=days[-1])
     played = Played(session.folder / "feed")
-    command_up._play(session, played, played, 0, Console(quiet=True))  # type: ignore[arg-type]
+    command_up._play(replace(session, story=story), played, played, 0, Console(quiet=True))  # type: ignore[arg-type]
 
     shown = [story.published(day) for day in days]
     assert not shown[-1].equals(story.clean[story.clean["timestamp"] < pd.Timestamp(days[-1])])
