@@ -99,42 +99,27 @@ def run_in_process(command: str, folder: Path) -> str:
 
     Raises UserError with the command's last line if it fails.
     """
-    program, *arguments = shlex.split(command)
-    if (program, *arguments[:1]) == ("jupyter", "execute"):
-        _execute_notebook(folder / arguments[-1])
-        return ""
-    if program != "python":
-        return run_command(command, folder)
-    if arguments[:2] == ["-m", "bike_demand"]:
-        main, arguments = importlib.import_module("bike_demand.__main__").main, arguments[2:]
-    elif arguments[0] == "score.py":
-        main, arguments = importlib.import_module("score").main, arguments[1:]
-    else:
-        return run_command(command, folder)
+    match shlex.split(command):
+        case ["python", "-m", "bike_demand", *arguments]:
+            module = "bike_demand.__main__"
+        case ["python", "score.py", *arguments]:
+            module = "score"
+        case ["jupyter", *_]:
+            return run_command(command, folder, environment() | _seeded(folder))
+        case _:
+            return run_command(command, folder)
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        status = main(arguments)
+        status = importlib.import_module(module).main(arguments)
     return _checked(command, status, output.getvalue())
 
 
-def _execute_notebook(path: Path) -> None:
-    """Run all cells in a kernel from the top, with fixed random seeds so that a replay is repeatable.
-
-    Raises UserError if the kernel dies, as it does when a user stops the replay.
+def _seeded(folder: Path) -> dict[str, str]:
+    """The environment of a notebook whose random seed is fixed, so that a replay is repeatable: IPython runs
+    the files in a profile's folder `startup` before the first cell.
     """
-    import nbformat
-    from nbclient import NotebookClient
-    from nbclient.exceptions import DeadKernelError
-
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    seed_code = f"import numpy; numpy.random.seed({NOTEBOOK_SEED})"
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(seed_code))  # type: ignore[no-untyped-call]
-    client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}}
-    )
-    with (home() / "tools" / "kernel.log").open("ab") as log:  # the kernel's own log
-        try:
-            client.execute(stderr=log)
-        # A kernel that is stopped is dead to nbclient, or gone while it starts.
-        except (DeadKernelError, RuntimeError, AssertionError) as error:
-            raise UserError(f"{path.name}: notebook kernel died: {error}") from None
+    startup = folder / ".ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True, exist_ok=True)
+    code = f"import numpy\nnumpy.random.seed({NOTEBOOK_SEED})\n"
+    (startup / "seed.py").write_text(code, encoding="utf-8")
+    return {"IPYTHONDIR": str(folder / ".ipython")}

@@ -37,15 +37,8 @@ class Introduction:
         """The README of a level, about this problem."""
         _title, _description, rest = readme.split("\n\n", 2)
         described = "\n".join(textwrap.wrap(self.description, 118))
-        # In single quotes of a shell, and wrapped between its members only: JSON has no line ends in strings.
-        members = [
-            json.dumps({name: value})[1:-1].replace("'", "\\u0027") for name, value in self.request.items()
-        ]
-        lines = ["{" + members[0]]
-        for member in members[1:]:
-            lines[-1] += ","
-            lines += [member] if len(lines[-1]) + len(member) > 88 else [f"{lines.pop()} {member}"]
-        request = "\n      ".join(lines) + "}"
+        # In single quotes of a shell.
+        request = json.dumps(self.request, indent=2).replace("'", "\\u0027").replace("\n", "\n      ")
         label = list(self.outcome)[-1]
         identity = ", ".join(f'"{name}"' for name in self.outcome if name != label)
         rest = re.sub(r"--data '\{.*?\}'", lambda _: f"--data '{request}'", rest, flags=re.DOTALL)

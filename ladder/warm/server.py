@@ -12,7 +12,6 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 
@@ -21,47 +20,37 @@ from ladder.warm import handover
 _PEER = struct.Struct("iII")  # process, user, group: unix(7), SO_PEERCRED
 
 
-@dataclass(frozen=True)
-class _Forked:
-    """A process, and who waits for it."""
-
-    process: ForkProcess
-    client: socket.socket
-
-
 def serve(listener: socket.socket) -> None:
     """Fork for each request until stdin ends; then end the remaining processes."""
-    running: list[_Forked] = []
+    running: dict[ForkProcess, socket.socket] = {}  # with who waits for each
     try:
         while True:
-            sentinels = [each.process.sentinel for each in running]
-            clients = [each.client for each in running]
-            ready = multiprocessing.connection.wait([0, listener, *sentinels, *clients])
+            sentinels = [process.sentinel for process in running]
+            ready = multiprocessing.connection.wait([0, listener, *sentinels, *running.values()])
             if 0 in ready:
                 return
-            for each in list(running):
-                if each.process.sentinel in ready:
-                    running.remove(each)
-                    each.process.join()
-                    with contextlib.suppress(OSError), each.client:
-                        each.client.sendall(handover.number(each.process.exitcode or 0))
-                elif each.client in ready:  # who waited is gone
-                    each.process.kill()
+            for process, client in list(running.items()):
+                if process.sentinel in ready:
+                    del running[process]
+                    process.join()
+                    with contextlib.suppress(OSError), client:
+                        client.sendall(handover.number(process.exitcode or 0))
+                elif client in ready:  # who waited is gone
+                    process.kill()
             if listener in ready:
                 client, _ = listener.accept()
-                forked = _fork(client, [listener, client, *clients])
-                if forked is None:
-                    client.close()
+                if forked := _fork(client, [listener, client, *running.values()]):
+                    running[forked] = client
                 else:
-                    running.append(forked)
+                    client.close()
     finally:
-        for each in running:
-            each.process.terminate()
-        for each in running:
-            each.process.join()
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.join()
 
 
-def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | None:
+def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> ForkProcess | None:
     """Fork a process for the request, without our sockets; None if the client left, or forking is unsafe."""
     if not _is_ours(client):
         return None
@@ -77,7 +66,7 @@ def _fork(client: socket.socket, ours: Sequence[socket.socket]) -> _Forked | Non
         os.close(number)
     with contextlib.suppress(OSError):
         client.sendall(handover.number(process.pid or 0))
-    return _Forked(process, client)
+    return process
 
 
 def _is_ours(client: socket.socket) -> bool:
