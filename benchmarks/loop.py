@@ -72,7 +72,7 @@ def _replay(story: Story, calendar: int | None, folder: Path, console: Console) 
     copy = workcopy.make(chosen, folder / f"level{LEVEL}")
     plan = runbook.plan(chosen, people.team(chosen), runbook.load(copy), story.start, story.end)
     job = Job(chosen, copy, story, plan, people.team(chosen), questions=False)
-    work = {"loop": Task(chosen.title, days, partial(replay, job), f"Level {LEVEL}")}
+    work = {"loop": Task(chosen.title, days, partial(replay, job))}
     if calendar:
         below = level(LEVEL - 1)
         copy = workcopy.make(below, folder / f"level{below.number}")
@@ -81,14 +81,14 @@ def _replay(story: Story, calendar: int | None, folder: Path, console: Console) 
         due = tuple(Due(day, turn, step) for turn, day in enumerate(dates) for step in release)
         job = Job(below, copy, story, due, people.team(below), questions=False)
         title = f"{calendar} trainings on fixed dates"
-        work["calendar"] = Task(title, days, partial(replay, job), f"Level {below.number}")
+        work["calendar"] = Task(title, days, partial(replay, job))
     recipe = workcopy.make(level(1), folder / "oracle")
     oracles = {"weekly": (7, story.start)}
     if story.incidents:
         oracles["daily"] = (1, story.start - timedelta(days=measures.DAYS))
     for name, (every, first) in oracles.items():
         oracle = partial(run_oracle, recipe, story, first, every=every)
-        work[name] = Task(f"Oracle, {name}", (story.end - first).days + 1, oracle, name.capitalize())
+        work[name] = Task(f"Oracle, {name}", (story.end - first).days + 1, oracle)
     with Live(work, console) as watch:
         return run_in_parallel(work, [watch])
 

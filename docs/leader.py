@@ -45,7 +45,7 @@ def _measured() -> Iterator[str]:
     yield from (f"| incident {head}", rule)
     for place, incident in enumerate(compared.story.incidents):
         cells = [_noticed(each.incidents[place]) for each in compared.levels.values()]
-        name = f"{words.name_of(incident.kind)}, {incident.since.day} {incident.since:%B %Y}"
+        name = f"{words.words().kinds[incident.kind][0]}, {incident.since.day} {incident.since:%B %Y}"
         yield f"| {name} | {' | '.join(cells)} |"
     yield from ("", "When users complain is an assumption, in `data/people.yaml`.", "")
     yield from ("What people ask about next, in the same story:", "", f"| level {head}", rule)

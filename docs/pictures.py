@@ -18,7 +18,7 @@ from PIL import Image
 
 from ladder import UserError
 from ladder.compare.results import Comparison
-from ladder.page import save
+from ladder.output import save
 from ladder.page.compare import Drawn, render
 
 WIDTHS = {360: 360 + 32, 760: 760 + 40, 1120: 1120 + 40}  # width of the chart to that of the window

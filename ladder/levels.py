@@ -8,14 +8,6 @@ import yaml
 
 from ladder import ROOT, UserError
 
-SHORT = {
-    0: "no MLOps",
-    1: "DevOps",
-    2: "automated training",
-    3: "automated deployment",
-    4: "automated operations",
-}
-
 
 @dataclass(frozen=True)
 class Level:
@@ -24,6 +16,7 @@ class Level:
     number: int
     name: str
     folder: Path
+    short: str = ""
 
     @property
     def title(self) -> str:
@@ -35,7 +28,8 @@ def levels() -> tuple[Level, ...]:
     """The levels whose folder exists, in order."""
     model = yaml.safe_load((ROOT / "docs" / "maturity-model.yaml").read_text(encoding="utf-8"))
     every = (
-        Level(number, entry["name"], ROOT / entry["folder"]) for number, entry in model["levels"].items()
+        Level(number, entry["name"], ROOT / entry["folder"], entry["short"])
+        for number, entry in model["levels"].items()
     )
     return tuple(level for level in every if (level.folder / "runbook.yaml").is_file())
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ladder import ROOT, UserError, git
+from ladder import ROOT, git
 from ladder.levels import Level, level, levels
 from ladder.practices import Row, areas, every_row, proof_of, rows
 from ladder.workcopy import home
@@ -69,10 +69,7 @@ def _what(row: Row) -> Text:
         says.append(f" (since {row.since})", style="dim")
     if not row.shown:
         return says.append(f"\nnot shown: {row.reason}", style="dim")
-    try:
-        proof = proof_of(row.id)
-    except UserError:
-        return says.append("\nno proof", style="red")
+    proof = proof_of(row.id)
     return says.append(f"\n{proof.file}:{proof.line} {proof.name}", style="dim")
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from ladder import ROOT, UserError
 from ladder.levels import Level
+from ladder.output import listed
 from ladder.source import Strict, read_yaml
 
 Reason = Annotated[str, Field(min_length=1)]
@@ -159,6 +160,15 @@ class Days(Strict):
     months: tuple[Month, ...]
     days: tuple[DayOfMonth, ...]
     why: Reason
+
+    @property
+    def says(self) -> str:
+        """In words."""
+        if not self.months:
+            return self.why
+        months = [f"{date(2000, month, 1):%B}" for month in self.months]
+        named = "each month" if len(months) == 12 else listed(months)
+        return f"on day {listed(self.days)} of {named}: {self.why}"
 
 
 class Team(Strict):

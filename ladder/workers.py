@@ -51,7 +51,6 @@ class Task:
     title: str
     days: int
     run: Callable[[Report], Any]
-    short: str  # the title in a table
     weight: int = 0  # the higher, the longer it takes
 
 

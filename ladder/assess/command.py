@@ -11,13 +11,13 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.theme import Theme
 
-from ladder import UserError, git, page
+from ladder import UserError, git
 from ladder.assess import answers, report
 from ladder.assess.backlog import backlog, compare
 from ladder.assess.judge import assess
 from ladder.assess.rules import rules
 from ladder.assess.tree import Tree, read_tree
-from ladder.output import print_line
+from ladder.output import print_line, save
 from ladder.page import assessment
 from ladder.practices import every_row
 from ladder.source import read
@@ -72,7 +72,7 @@ def run(options: Options, console: Console) -> bool:
 
 
 def _write(content: str, path: Path, console: Console) -> None:
-    page.save(content, path)
+    save(content, path)
     console.print(f"Written: {path}", soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ladder.assess.backlog import ASSUMPTION, Backlog, Change
 from ladder.assess.evidence import Finding
 from ladder.assess.judge import Assessment, JudgedRow
-from ladder.levels import SHORT
+from ladder.levels import level
 
 VERSION = 2
 STATES = ("seen", "answered", "unknown", "missing", "not supported", "not detected", "not applicable")
@@ -28,7 +28,7 @@ def as_json(found: Assessment, made: Backlog | None, changes: list[Change] | Non
     return {
         "version": VERSION,
         "level": found.level,
-        "name": SHORT[found.level],
+        "name": level(found.level).short,
         "areas": {
             name: {
                 "level": found.level_of(name),

@@ -16,10 +16,9 @@ from ladder.compare.oracle import run_oracle
 from ladder.compare.replay import Job, replay
 from ladder.compare.results import Comparison
 from ladder.levels import Level, level, levels
-from ladder.output import print_line
+from ladder.output import print_line, save
 from ladder.page import compare as page
-from ladder.page import save
-from ladder.runbook import ByDate, Due, People, Team
+from ladder.runbook import People
 from ladder.starter.problems import with_settings
 from ladder.story import Story, load_story
 from ladder.workcopy import display_path
@@ -27,9 +26,8 @@ from ladder.workers import Task, Watcher, run_in_parallel
 
 ORACLE = "oracle"
 SAME_DATES = "same-dates"
-# How long they take, roughly. With the same dates lower levels release more often, and higher ones less.
-WEIGHTS: dict[int | str, int] = {4: 9, 3: 7, ORACLE: 4, 2: 3, 1: 1, 0: 0}
-WEIGHTS_ON_SAME_DATES = {4: 9, 3: 5, 2: 3, 1: 2, 0: 2}
+# How long they take, roughly.
+WEIGHTS: dict[int | str, int] = {4: 9, 3: 7, ORACLE: 4, 2: 3, 1: 2, 0: 1}
 
 
 @dataclass(frozen=True)
@@ -47,16 +45,6 @@ class Options:
     same_dates: bool = False
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Who does what when at a level, and how releases start on fixed dates if it has its own triggers."""
-
-    level: Level
-    due: tuple[Due, ...]
-    team: Team
-    by_date: ByDate | None = None
-
-
 def compare(options: Options, console: Console, watcher: Watcher | None = None) -> Comparison:
     """Replay the story, print the results, write `compare.json` and `compare.html`.
 
@@ -68,14 +56,15 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
     people = runbook.load_people(options.people)
     story = load_story(options.scenario, options.feed, options.start, options.end)
     skipped = [each.kind for each in story.scenario.events] if options.feed is not None else []
-    plans = _plans(chosen, people, story, options.same_dates)
+    place = workcopy.home() / options.purpose
+    jobs = _jobs(chosen, people, story, place, options.same_dates)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=options.out):
         pass  # rather now than after the replay
-    with workcopy.exclusive(options.purpose) as place:
+    with workcopy.exclusive(options.purpose):
         workcopy.make_empty(place)
         _announce(story, chosen, options, skipped, console)
-        tasks = _tasks(story, plans, place)
+        tasks = _tasks(story, jobs, place)
         with terminal.Live(tasks, console) as live:
             results = run_in_parallel(tasks, [live] if watcher is None else [live, watcher])
         found = report.comparison(
@@ -103,61 +92,55 @@ def compare(options: Options, console: Console, watcher: Watcher | None = None) 
     return found
 
 
-def _plans(chosen: Sequence[Level], people: People, story: Story, same_dates: bool) -> dict[str, _Plan]:
-    """The plans by name, in display order. With the same dates, only those that differ."""
-    plans: dict[str, _Plan] = {}
-    again: dict[str, _Plan] = {}
+def _jobs(
+    chosen: Sequence[Level], people: People, story: Story, place: Path, same_dates: bool
+) -> dict[str, Job]:
+    """The replays by name, in display order. With the same dates, only those that differ."""
+    jobs: dict[str, Job] = {}
+    again: dict[str, Job] = {}
     for each in chosen:
         book, team = runbook.load(each.folder), people.team(each)
         own = runbook.plan(each, team, book, story.start, story.end)
-        plans[str(each.number)] = _Plan(each, own, team)
+        jobs[str(each.number)] = Job(each, place / f"level{each.number}", story, own, team)
         due = runbook.plan_on_same_dates(each, team, book, people.same_dates, story.start, story.end)
         if same_dates and due != own:
-            again[_again(each)] = _Plan(each, due, team, book.by_date)
-    return plans | again
+            name = _again(each)
+            again[name] = Job(each, place / name, story, due, team, questions=False, by_date=book.by_date)
+    return jobs | again
 
 
 def _again(each: Level) -> str:
     return f"{SAME_DATES}/level{each.number}"
 
 
-def _tasks(story: Story, plans: dict[str, _Plan], place: Path) -> dict[str, Task]:
+def _tasks(story: Story, jobs: dict[str, Job], place: Path) -> dict[str, Task]:
     """The replays by name, and the oracle, each with its working copy prepared."""
     tasks: dict[str, Task] = {}
-    for name, plan in plans.items():
-        number = plan.level.number
-        own = name == str(number)
-        folder = place / (f"level{number}" if own else name)
-        _make(plan, folder)
-        job = Job(plan.level, folder, story, plan.due, plan.team, questions=own)
-        tasks[name] = Task(
-            plan.level.title + ("" if own else ", same dates"),
-            job.days,
-            partial(replay, job),
-            f"level {number}" if own else f"level {number}, same dates",
-            (WEIGHTS if own else WEIGHTS_ON_SAME_DATES)[number],
-        )
+    for name, job in jobs.items():
+        _make(job)
+        number, own = job.level.number, job.questions
+        title = f"level {number}" if own else f"level {number}, same dates"
+        tasks[name] = Task(title, job.days, partial(replay, job), WEIGHTS[number])
     if story.incidents:
         # The oracle runs the recipe of the first level that has it as a package.
         tasks[ORACLE] = Task(
-            "Retrained daily",
+            "retrained daily",
             (story.end - story.start).days + 1,
             partial(run_oracle, workcopy.make(level(1), place / ORACLE), story, story.start),
-            "retrained daily",
             WEIGHTS[ORACLE],
         )
     return tasks
 
 
-def _make(plan: _Plan, folder: Path) -> None:
+def _make(job: Job) -> None:
     """Make a level's working copy; if it releases by date, with the settings for that."""
-    workcopy.make(plan.level, folder)
-    if plan.by_date is None:
+    workcopy.make(job.level, job.folder)
+    if job.by_date is None:
         return
-    params = folder / "params.yaml"
-    text = with_settings(params.read_text(encoding="utf-8"), plan.by_date.settings)
+    params = job.folder / "params.yaml"
+    text = with_settings(params.read_text(encoding="utf-8"), job.by_date.settings)
     params.write_text(text, encoding="utf-8", newline="\n")
-    workcopy.commit(folder, "Train on given dates")
+    workcopy.commit(job.folder, "Train on given dates")
 
 
 def _announce(

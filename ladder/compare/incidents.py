@@ -1,7 +1,7 @@
 """Measures an incident at a level: detection, response, and how long predictions were bad."""
 
 from datetime import date, timedelta
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -38,15 +38,13 @@ def results(
 
 def reported_events(replayed: ReplayResult) -> list[Event]:
     """What the level reports that it noticed, did and rolled back by itself, as events in order of days."""
-    noticed = [
-        Event(
-            on=day_of(each["detected_at"]),
-            kind="noticed",
-            says=f"{each['kind']}, {each['subject']}: {each['description']}",
-        )
-        for each in replayed.reported.get("incidents", ())
-    ]
+    noticed = [_noticed_event(each) for each in replayed.reported.get("incidents", ())]
     return sorted([*noticed, *_rolled_back(replayed)], key=lambda event: event.on)
+
+
+def _noticed_event(reported: dict[str, Any]) -> Event:
+    says = f"{reported['kind']}, {reported['subject']}: {reported['description']}"
+    return Event(on=day_of(reported["detected_at"]), kind="noticed", says=says)
 
 
 def _result(
@@ -100,10 +98,7 @@ def _own_notices(incident: Incident, replayed: ReplayResult) -> list[tuple[Event
     ]
     found += [(event, "watch") for event in _rolled_back(replayed)]
     found += [
-        (
-            Event(on=day_of(each["detected_at"]), kind="noticed", says=each["description"]),
-            f"loop: {each['kind']} of {each['subject']}",
-        )
+        (_noticed_event(each), f"loop: {each['kind']} of {each['subject']}")
         for each in replayed.reported.get("incidents", ())
         if each["kind"] in SEEN_AS.get(incident.kind, ())
     ]

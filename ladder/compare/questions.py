@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import shutil
-import string
 import time
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -50,9 +49,7 @@ def ask(book: Runbook, folder: Path, recorded: RecordedPrediction, run: Run, cop
         command = _filled(procedure.command, recorded) if procedure.command is not None else None
         says = _filled(procedure.answer or "The output does not contain the answer.", recorded)
         answered, seconds = False, None
-        if missing := _missing(procedure, recorded):
-            command, says = None, f"The response has no {missing}."
-        elif command is not None and procedure.output_file is not None:
+        if command is not None and procedure.output_file is not None:
             answered, says, seconds = _reproduced(procedure, command, folder, recorded, copy_to)
         elif command is not None:
             done = once(command)
@@ -123,15 +120,6 @@ def _lines(procedure: Procedure, output: str) -> list[str | None]:
     ]
 
 
-def _missing(procedure: Procedure, recorded: RecordedPrediction) -> str | None:
-    """What the command needs and the response did not carry."""
-    needed = {name for _, name, _, _ in string.Formatter().parse(procedure.command or "")}
-    return next((name for name, value in _carried(recorded).items() if name in needed and not value), None)
-
-
-def _carried(recorded: RecordedPrediction) -> dict[str, str | None]:
-    return {"version": recorded.version, "prediction": recorded.prediction, "day": recorded.on.isoformat()}
-
-
 def _filled(text: str, recorded: RecordedPrediction) -> str:
-    return fill_placeholders(text, {name: value or "?" for name, value in _carried(recorded).items()})
+    carried = {"version": recorded.version, "prediction": recorded.prediction, "day": recorded.on}
+    return fill_placeholders(text, {name: value or "?" for name, value in carried.items()})

@@ -18,7 +18,7 @@ from ladder import UserError, runbook, users
 from ladder.compare import questions
 from ladder.compare.results import Event, RecordedPrediction, ReplayResult, StepDone
 from ladder.levels import Level
-from ladder.runbook import Due, Team
+from ladder.runbook import ByDate, Due, Team
 from ladder.service import Service
 from ladder.steps import enter, environment, run_in_process, run_step
 from ladder.story import Story
@@ -45,6 +45,7 @@ class Job:
     plan: tuple[Due, ...]
     team: Team
     questions: bool = True
+    by_date: ByDate | None = None
 
     @property
     def first(self) -> date:

@@ -3,19 +3,16 @@
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import pandas as pd
 
 from ladder import runbook, workcopy
 from ladder.compare import incidents, measures
 from ladder.compare.results import (
-    Assumption,
     Comparison,
-    Duration,
-    IncidentResult,
     LevelResult,
     Machine,
     Releases,
@@ -26,8 +23,7 @@ from ladder.compare.results import (
 from ladder.compare.timeline import timeline
 from ladder.compare.verdict import verdicts
 from ladder.levels import Level
-from ladder.output import listed
-from ladder.runbook import Days, People, Team
+from ladder.runbook import People
 from ladder.story import Story
 
 SIMULATED = "simulated"
@@ -55,15 +51,16 @@ def comparison(
     again = None
     if same_dates is not None:
         again = {
-            str(each.number): _releases(story, same_dates[each.number], known, people) for each in chosen
+            str(each.number): _releases(_level(story, each, same_dates[each.number], known, people))
+            for each in chosen
         }
     return Comparison(
         story=facts,
         levels=levels,
         same_dates=again,
-        same_dates_says=None if again is None else _when(people.same_dates),
-        retrained_daily=None if known is None else _retrained_daily(story, known),
-        assumed={str(each.number): _assumed(each, people.team(each)) for each in chosen},
+        same_dates_says=None if again is None else people.same_dates.says,
+        retrained_daily=None if known is None else RetrainedDaily(since=story.start, **_errors(story, known)),
+        assumed={str(each.number): people.team(each) for each in chosen},
         assumed_in=Path(workcopy.display_path(people_path)).as_posix(),
         verdicts=verdicts(facts, levels, again),
         machine=Machine(
@@ -91,13 +88,16 @@ def _level(
     story: Story, level: Level, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People
 ) -> LevelResult:
     days = measures.daily_error(replayed.predictions, story.clean_rows())
+    happened = () if oracle is None else incidents.results(story, replayed, days, oracle, people.complaints)
     answered = {each.question: each.answered for each in replayed.questions}
     reported = incidents.reported_events(replayed)
     return LevelResult(
-        **_releases(story, replayed, oracle, people).model_dump(),
+        **_errors(story, days),
         name=level.name,
-        weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
-        error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
+        releases=len(replayed.releases),
+        released_on=tuple(replayed.releases),
+        trainings=replayed.trainings,
+        days_to_recover=round(fmean(each.days_to_recover for each in happened), 2) if happened else None,
         manual_steps=replayed.release_steps + replayed.daily_steps,
         manual_steps_of_releases=replayed.release_steps,
         manual_steps_per_release=round(replayed.release_steps / max(1, len(replayed.releases)), 2),
@@ -105,58 +105,21 @@ def _level(
         reproducible=answered.get("reproduce", False),
         traceable=answered.get("training_data", False) and answered.get("released_by", False),
         machine_seconds=round(replayed.machine_seconds, 1),
-        incidents=_incidents(story, replayed, oracle, people),
+        incidents=happened,
         events=tuple(sorted((*replayed.events, *reported), key=lambda event: event.on)),
         questions=tuple(replayed.questions),
         timeline=timeline(story, runbook.load(level.folder), people.team(level), replayed),
     )
 
 
-def _incidents(
-    story: Story, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People
-) -> tuple[IncidentResult, ...]:
-    if oracle is None:
-        return ()
-    days = measures.daily_error(replayed.predictions, story.clean_rows())
-    return incidents.results(story, replayed, days, oracle, people.complaints)
+def _releases(measured: LevelResult) -> Releases:
+    return Releases(**measured.model_dump(include=set(Releases.model_fields)))
 
 
-def _releases(story: Story, replayed: ReplayResult, oracle: pd.DataFrame | None, people: People) -> Releases:
-    days = measures.daily_error(replayed.predictions, story.clean_rows())
-    happened = _incidents(story, replayed, oracle, people)
-    return Releases(
-        mae=round(measures.mean_error(days), 2),
-        releases=len(replayed.releases),
-        released_on=tuple(replayed.releases),
-        trainings=replayed.trainings,
-        days_to_recover=round(fmean(each.days_to_recover for each in happened), 2) if happened else None,
-    )
-
-
-def _retrained_daily(story: Story, days: pd.DataFrame) -> RetrainedDaily:
-    return RetrainedDaily(
-        since=story.start,
-        mae=round(measures.mean_error(days), 2),
-        weekly_mae=tuple(measures.weekly_error(days, story.start, story.end)),
-        error_7_days=tuple(measures.error_7_days(days, story.start, story.end)),
-    )
-
-
-def _assumed(level: Level, team: Team) -> Assumption:
-    book = runbook.load(level.folder)
-    return Assumption(
-        live=_when(team.live),
-        durations=tuple(
-            Duration(step=step.id, days=team.days[step.id].days, why=team.days[step.id].why)
-            for step in (*book.release, *book.after_refusal)
-        ),
-    )
-
-
-def _when(days: Days) -> str:
-    """On which days, in words, and why."""
-    if not days.months:
-        return days.why
-    months = [f"{date(2000, month, 1):%B}" for month in days.months]
-    named = "each month" if len(months) == 12 else listed(months)
-    return f"on day {listed(days.days)} of {named}: {days.why}"
+def _errors(story: Story, days: pd.DataFrame) -> dict[str, Any]:
+    """The fields about errors; `days` comes from `measures.daily_error`."""
+    return {
+        "mae": round(measures.mean_error(days), 2),
+        "weekly_mae": tuple(measures.weekly_error(days, story.start, story.end)),
+        "error_7_days": tuple(measures.error_7_days(days, story.start, story.end)),
+    }

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ladder.runbook import Question, Role
+from ladder.runbook import Question, Role, Team
 from ladder.source import Strict
 from ladder.story import Incident
 
@@ -142,21 +142,6 @@ class RetrainedDaily(Strict):
     error_7_days: tuple[float | None, ...]
 
 
-class Duration(Strict):
-    """How many days a step takes people: an assumption, with its reason."""
-
-    step: str
-    days: int
-    why: str
-
-
-class Assumption(Strict):
-    """What data/people.yaml assumes of one level's people."""
-
-    live: str  # when, in words, and why
-    durations: tuple[Duration, ...]
-
-
 class Machine(Strict):
     """Where it was measured; machine seconds compare with others of the same machine only."""
 
@@ -168,13 +153,13 @@ class Machine(Strict):
 class Comparison(Strict):
     """All of `compare.json`. `same_dates`: each level once more, with releases started on the same days."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     story: StoryFacts
     levels: dict[str, LevelResult]
     same_dates: dict[str, Releases] | None
     same_dates_says: str | None
     retrained_daily: RetrainedDaily | None
-    assumed: dict[str, Assumption]
+    assumed: dict[str, Team]  # what data/people.yaml assumes of each
     assumed_in: str
     verdicts: tuple[str, ...]  # the findings, in plain words
     machine: Machine

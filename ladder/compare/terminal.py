@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from ladder.compare.measures import WITHIN
 from ladder.compare.results import Comparison, LevelResult
-from ladder.levels import SHORT
+from ladder.levels import level as level_of
 from ladder.output import print_line
 from ladder.workers import Progress, Task
 
@@ -49,7 +49,7 @@ def _table(comparison: Comparison) -> Table:
     for number, level in comparison.levels.items():
         by_day = level.manual_steps - level.manual_steps_of_releases
         cells = [
-            f"{number} {SHORT[int(number)]}",
+            f"{number} {level_of(int(number)).short}",
             f"{level.mae:.1f}",
             f"{level.trainings} / {level.releases}",
             f"{level.manual_steps_of_releases} + {by_day}",
@@ -116,7 +116,7 @@ class Live:
             redirect_stderr=False,
         )
         self._ids = {
-            name: self._bars.add_task(task.short, total=task.days, state="waiting")
+            name: self._bars.add_task(task.title, total=task.days, state="waiting")
             for name, task in tasks.items()
         }
 

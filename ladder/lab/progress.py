@@ -9,6 +9,7 @@ import yaml
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict
 
+from ladder.output import save
 from ladder.source import read_yaml
 from ladder.workcopy import home
 
@@ -71,6 +72,4 @@ def change(number: int) -> Iterator[Entry]:
         done = load()
         yield done.of(number)
         content = yaml.safe_dump(done.model_dump(exclude_defaults=True), sort_keys=False)
-        new = path().with_name(f".{path().name}.new")
-        new.write_text(content, encoding="utf-8", newline="\n")
-        new.replace(path())
+        save(content, path())

@@ -15,8 +15,9 @@ from markupsafe import Markup
 
 from ladder import __version__, practices
 from ladder.compare.results import Comparison
-from ladder.levels import SHORT
-from ladder.page import charts, environment, save, text, words
+from ladder.levels import level
+from ladder.output import save
+from ladder.page import environment, text, words
 from ladder.page.code import packed
 
 MARK = "†"  # marks values that rest on assumptions
@@ -45,10 +46,9 @@ def render(comparison: Comparison, drawn: tuple[Drawn, ...] = ()) -> str:
         .render(
             c=comparison,
             numbers=numbers,
-            names={number: SHORT[number] for number in numbers},
+            names={number: level(number).short for number in numbers},
             n=_Numbers(facts),
             facts=_json(facts),
-            figure=_json(charts.figure(comparison) if not drawn else _period(comparison)),
             drawn=drawn,
             plotly="" if drawn else _plotly(),
             style="\n".join([text("base.css"), text("templates/compare.css"), text("code.css")]),
@@ -115,14 +115,12 @@ class _Numbers:
 @cache
 def _environment() -> Environment:
     made = environment()
-    made.filters["shown"] = shown
     made.filters["day"] = _day
     made.filters["short_day"] = lambda day: _day(day, "%b")
     made.filters["sentence"] = lambda text: text[:1].upper() + text[1:]
     made.filters["days"] = lambda number: f"{round(number, 1):g} day" + ("" if round(number, 1) == 1 else "s")
-    made.globals["name_of"] = words.name_of
-    made.globals["says_of"] = words.says_of
-    made.globals["ticks"] = charts.ticks
+    made.globals["kinds"] = words.words().kinds
+    made.globals["ticks"] = ticks
     made.globals["week_of"] = lambda start, week: start + timedelta(days=7 * week)
     return made
 
@@ -143,15 +141,15 @@ def _day(day: date, month: str = "%B") -> str:
     return f"{day.day} {day.strftime(month)} {day.year}"
 
 
-def _period(comparison: Comparison) -> dict[str, str]:
-    """What the script needs to know of a chart that is drawn already."""
-    return {"start": comparison.story.start.isoformat(), "end": comparison.story.end.isoformat()}
+def ticks(days: float) -> list[int]:
+    """Tick marks for an axis from 0 to `days`: four to eight whole days."""
+    step = next(each for each in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if days / each <= 7)
+    return list(range(0, int(days) + 1, step))
 
 
 def _by_people(comparison: Comparison, number: int) -> bool:
     """Whether a level's releases wait for people, so that everything derived from their dates is assumed."""
-    assumed = comparison.assumed.get(str(number))
-    return assumed is not None and any(each.days > 0 for each in assumed.durations)
+    return any(each.days for each in comparison.assumed[str(number)].days.values())
 
 
 def _longest(comparison: Comparison) -> float:

@@ -33,16 +33,6 @@ def words() -> Words:
     return read_yaml(Words, Path(__file__).with_name("words.yaml"))
 
 
-def name_of(kind: str) -> str:
-    """The heading for a kind of incident: `units` is Fahrenheit; unknown kinds keep their name."""
-    return words().kinds.get(kind, (kind.replace("-", " ").capitalize(), ""))[0]
-
-
-def says_of(kind: str) -> str:
-    """A sentence about a kind of incident; empty if unknown."""
-    return words().kinds.get(kind, ("", ""))[1]
-
-
 def rows(measures: tuple[Measure, ...], incidents: bool) -> tuple[Measure, ...]:
     """The available measures; without incidents, none about them."""
     about = ("days_to_recover", "incidents.*.bad_hours")

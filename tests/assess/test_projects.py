@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ladder import UserError, cli, page
+from ladder import UserError, cli, output
 from ladder.assess import python, report
 from ladder.assess.answers import ask, parse, save
 from ladder.assess.backlog import backlog, compare
@@ -248,7 +248,7 @@ def test_files_in_an_unusual_form_are_read_or_left_out(tmp_path: Path) -> None:
 
 
 def test_a_page_with_a_file_name_that_is_no_text_is_written(tmp_path: Path) -> None:
-    page.save("tr\udce4in.py", tmp_path / "page.html")
+    output.save("tr\udce4in.py", tmp_path / "page.html")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == "tr?in.py"
 
 

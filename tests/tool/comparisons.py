@@ -8,9 +8,7 @@ import numpy as np
 
 from ladder.compare.results import (
     Answer,
-    Assumption,
     Comparison,
-    Duration,
     Event,
     IncidentResult,
     LevelResult,
@@ -22,7 +20,7 @@ from ladder.compare.results import (
     TimelineStep,
 )
 from ladder.levels import levels
-from ladder.runbook import Role
+from ladder.runbook import Days, Duration, Role, Team
 from ladder.story import Incident
 
 START = date(2011, 12, 25)
@@ -318,13 +316,12 @@ def _timeline(number: int, day: date) -> Timeline:
     )
 
 
-def _assumed(number: int) -> Assumption:
-    return Assumption(
-        live=("Twice a year.", "Once a quarter.", "Monthly, a person releases.", "Monthly.", "No date.")[
-            number
-        ],
-        durations=tuple(
-            Duration(step=name, days=takes, why="Next to other work." if takes else "At once.")
+def _assumed(number: int) -> Team:
+    why = ("Twice a year.", "Once a quarter.", "Monthly, a person releases.", "Monthly.", "No date.")
+    return Team(
+        live=Days(days=(), months=(), why=why[number]),
+        days={
+            name: Duration(days=takes, why="Next to other work." if takes else "At once.")
             for name, _, _, takes, _ in STEPS[number]
-        ),
+        },
     )

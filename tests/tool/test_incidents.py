@@ -101,7 +101,7 @@ def test_what_the_loop_noticed_counts_where_it_is_of_that_kind() -> None:
     (found,) = results(story(80, UNITS), replayed(4, [*RIGHT, *WRONG, *[10.0] * 35], reported=reported))
     assert (found.noticed_by, found.days_to_notice) == ("loop: data-quality of temp_c", 1)
     assert [(each.kind, each.says) for each in found.done] == [
-        ("noticed", "temp_c changes its unit."),
+        ("noticed", "data-quality, temp_c: temp_c changes its unit."),
         ("acted", "Nothing is trained."),
     ]
     (found,) = results(story(80, GROWTH), replayed(4, [*RIGHT, *WRONG, *[10.0] * 35], reported=reported))

@@ -19,9 +19,8 @@ import pytest
 from docs.pictures import browser, chromium
 from ladder import ROOT, practices
 from ladder.compare.results import Comparison
-from ladder.page import charts
 from ladder.page.code import packed
-from ladder.page.compare import render, write
+from ladder.page.compare import render, ticks, write
 from ladder.story import Incident
 from tests.tool.comparisons import seeded
 
@@ -148,19 +147,9 @@ def test_every_number_is_the_one_in_the_json(comparison: Comparison, file: Path,
     )
 
 
-def test_the_json_is_in_the_page_and_so_is_what_the_chart_draws(comparison: Comparison, file: Path) -> None:
-    text = file.read_text(encoding="utf-8")
-    inside = {
-        name: json.loads(re.findall(rf'id="{name}">(.*?)</script>', text, re.DOTALL)[0])
-        for name in ("facts", "figure")
-    }
-    assert Comparison.model_validate(inside["facts"]) == comparison
-    drawn = {each["uid"]: each for each in inside["figure"]["traces"]}
-    for number, level in comparison.levels.items():
-        assert tuple(drawn[f"level{number}"]["y"]) == level.error_7_days
-        since = comparison.story.start + timedelta(days=6)  # the first day with an error over seven days
-        marked = drawn[f"releases{number}"]["x"]
-        assert marked == [day.isoformat() for day in level.released_on if day >= since]
+def test_the_json_is_in_the_page(comparison: Comparison, file: Path) -> None:
+    inside = re.findall(r'id="facts">(.*?)</script>', file.read_text(encoding="utf-8"), re.DOTALL)[0]
+    assert Comparison.model_validate(json.loads(inside)) == comparison
 
 
 def test_every_row_of_the_model_has_its_code_and_its_proof_and_no_excerpt_is_there_twice(file: Path) -> None:
@@ -252,7 +241,7 @@ def test_what_follows_from_how_long_people_take_is_marked_as_assumed(file: Path)
     ("days", "expected"), [(1, [0, 1]), (21, [0, 5, 10, 15, 20]), (7.5, list(range(0, 8, 2)))]
 )
 def test_an_axis_of_days_has_few_marks(days: float, expected: list[int]) -> None:
-    assert charts.ticks(days) == expected
+    assert ticks(days) == expected
 
 
 # ---- in a browser
@@ -264,6 +253,21 @@ def test_one_file_is_all_it_takes(page: Page, file: Path) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
     assert {each for each in page.requested if not each.startswith("data:")} == {page.address}
     assert page.complaints == []
+
+
+@needs_browser
+def test_the_chart_draws_what_is_in_the_json(page: Page, comparison: Comparison) -> None:
+    traces = page.tab.evaluate("document.querySelector('#chart').data.map(({uid, x, y}) => ({uid, x, y}))")
+    drawn = {each["uid"]: each for each in traces}
+    assert comparison.retrained_daily is not None
+    assert tuple(drawn["daily"]["y"]) == comparison.retrained_daily.error_7_days
+    for number, level in comparison.levels.items():
+        assert tuple(drawn[f"level{number}"]["y"]) == level.error_7_days
+        since = comparison.story.start + timedelta(days=6)  # the first day with an error over seven days
+        marked = [day for day in level.released_on if day >= since]
+        assert drawn[f"releases{number}"]["x"] == [day.isoformat() for day in marked]
+        heights = [level.error_7_days[(day - comparison.story.start).days] for day in marked]
+        assert drawn[f"releases{number}"]["y"] == heights
 
 
 @needs_browser

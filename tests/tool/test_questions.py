@@ -94,9 +94,13 @@ def test_what_the_answer_did_not_carry_cannot_be_looked_up(tmp_path: Path) -> No
     procedure = Procedure.model_validate({"command": "trace {prediction}", "output_patterns": ["."]})
     book = Runbook.model_validate({"release": (), "questions": {"released_by": procedure}})
     bare = RecordedPrediction(RECORDED.on, None, None)
-    *_, released_by = ask(book, tmp_path, bare, lambda *_: "Ada", tmp_path / "copy")
-    assert (released_by.answered, released_by.command) == (False, None)
-    assert "prediction" in released_by.says
+
+    def refuses(command: str, _: Path) -> str:
+        raise UserError(f"{command}: no such prediction")
+
+    *_, released_by = ask(book, tmp_path, bare, refuses, tmp_path / "copy")
+    assert (released_by.answered, released_by.command) == (False, "trace ?")
+    assert released_by.says == "trace ?: no such prediction"
 
 
 def test_a_command_for_two_questions_is_run_once(tmp_path: Path) -> None:

@@ -118,9 +118,9 @@ def test_assumptions_about_people_are_listed_with_their_reasons(both: Comparison
     people = runbook.load_people()
     assert both.assumed_in == "data/people.yaml"
     found = both.assumed["0"]
-    assert found.live.startswith("on day 1 of January and July: Twice a year")
-    assert [each.step for each in found.durations] == list(people.levels[0].days)
-    assert all(each.why for each in found.durations)
+    assert found.live.says.startswith("on day 1 of January and July: Twice a year")
+    assert found.days == people.levels[0].days
+    assert all(each.why for each in found.days.values())
 
 
 def test_a_story_without_incidents_has_nothing_to_recover_from() -> None:

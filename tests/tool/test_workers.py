@@ -77,7 +77,7 @@ def waits(pids: Path, _: Report) -> None:
 
 
 def task(run: Callable[[Report], object], weight: int = 0) -> Task:
-    return Task("A task", 1, run, "task", weight)
+    return Task("A task", 1, run, weight)
 
 
 def none_is_left(pids: Path) -> bool:

@@ -3,7 +3,6 @@ const $ = (selector, within = document) => within.querySelector(selector);
 const $$ = (selector, within = document) => [...within.querySelectorAll(selector)];
 const root = document.documentElement;
 const facts = JSON.parse($("#facts").textContent);
-const figure = JSON.parse($("#figure").textContent);
 
 // ---- light and dark
 $("#theme").addEventListener("click", () => {
@@ -16,9 +15,39 @@ $("#theme").addEventListener("click", () => {
 // ---- the chart
 const box = $("#chart");
 const DAY = 864e5;
-const start = Date.parse(figure.start), end = Date.parse(figure.end);
+const { story, levels } = facts;
+const start = Date.parse(story.start), end = Date.parse(story.end);
 const family = getComputedStyle(document.body).fontFamily;
 const hidden = new Set();
+const numbers = Object.keys(levels).sort();
+const incidents = story.incidents.map((each, at) => ({ ...each, name: $$("#incidents h3")[at].firstChild.textContent.trim() }));
+
+// A trace's `uid` becomes a class of its SVG (`tracelevel3`), which the style sheet colours by.
+function line(uid, name, values, width, more) {
+  return { uid, name, type: "scatter", mode: "lines", x0: story.start, dx: DAY, y: values, line: { width }, text: "",
+    hovertemplate: `<b>${name}</b><br>%{x|%-d %B %Y}<br>%{y:.1f} bikes an hour%{text}<extra></extra>`, ...more };
+}
+
+// A mark on the line for each release but that of the first day, which every level has.
+function releases(number) {
+  const { released_on, error_7_days } = levels[number];
+  const error = (day) => error_7_days[(Date.parse(day) - start) / DAY];  // the line begins after the first week
+  const days = released_on.filter((day) => Date.parse(day) > start && error(day) != null);
+  return { uid: `releases${number}`, type: "scatter", mode: "markers", x: days, y: days.map(error),
+    marker: { symbol: "circle" }, hoverinfo: "skip", cliponaxis: false };
+}
+
+function lines() {
+  const daily = facts.retrained_daily;
+  const released = (number) => levels[number].error_7_days.map((_, at) =>
+    levels[number].released_on.includes(new Date(start + at * DAY).toISOString().slice(0, 10)) ? "<br>released" : "");
+  return [
+    ...(daily ? [line("daily", "Retrained daily", daily.error_7_days, 2, { line: { width: 2, dash: "4px,4px" } })] : []),
+    ...numbers.map((each) => line(`level${each}`, `Level ${each}`, levels[each].error_7_days, 2.5, { text: released(each) })),
+    ...numbers.map(releases),  // above all lines, so that no line hides a release
+  ];
+}
+const drawn = lines();
 
 function wide(text, size) {
   const pen = (wide.pen ??= document.createElement("canvas").getContext("2d"));
@@ -29,7 +58,7 @@ function wide(text, size) {
 // Names of incidents stand above the plot, each in the first line in which it meets no other.
 function names(width, left, size) {
   const lines = [];
-  const found = figure.incidents.map((each) => {
+  const found = incidents.map((each) => {
     const at = left + (Date.parse(each.since) - start) / (end - start) * width;
     const long = wide(each.name, size) + 10;
     const from = Math.min(at, left + width - long);
@@ -52,14 +81,14 @@ function layout() {
   const { found, count } = names(across() - margin.l - margin.r, margin.l, size);
   margin.t = 10 + count * (size + 6);
   const height = (narrow ? 280 : 400) + margin.t;
-  const range = box._zoom ?? [figure.start, figure.end];
+  const range = box._zoom ?? [story.start, story.end];
   const tall = height - margin.t - margin.b;
-  const top = Math.max(...figure.traces.flatMap((each) => each.y)) * 1.06;
+  const top = Math.max(...drawn.flatMap((each) => each.y)) * 1.06;
   const notes = [], shapes = [];
   for (const { each, line, turned } of found) {
     const y = -line * (size + 6);
     shapes.push({ name: "period", type: "rect", yref: "paper", y0: 0, y1: 1, x0: each.since,
-      x1: each.until ? Date.parse(each.until) + DAY : figure.end, line: { width: 0 }, layer: "below",
+      x1: each.until ? Date.parse(each.until) + DAY : story.end, line: { width: 0 }, layer: "below",
       visible: Boolean(each.until) });
     shapes.push({ name: "begin", type: "line", yref: "paper", y0: 0, y1: 1, x0: each.since, x1: each.since,
       line: { width: 1.2 }, layer: "below" });
@@ -69,7 +98,7 @@ function layout() {
   // Levels at the end of their lines, moved apart where lines meet.
   const last = Math.min(Math.floor((new Date(range[1]) - start) / DAY), Math.round((end - start) / DAY));
   const value = (level) => facts.levels[level].error_7_days.slice(0, last + 1).findLast((each) => each != null);
-  const ends = figure.labels.map((each) => ({ ...each, px: (value(each.level) ?? 0) / top * tall })).sort((a, b) => a.px - b.px);
+  const ends = numbers.filter((level) => value(level) != null).map((level) => ({ level, px: value(level) / top * tall })).sort((a, b) => a.px - b.px);
   const gap = size + 3;
   ends.forEach((each, at) => { if (at) each.px = Math.max(each.px, ends[at - 1].px + gap); });
   const over = ends.length ? Math.max(0, ends.at(-1).px - tall) : 0;
@@ -103,9 +132,9 @@ function months(range, width) {
 function draw() {
   const plan = layout();
   const narrow = across() < 560;
-  const many = figure.traces.some((each) => each.mode === "markers" && each.x.length > across() / 40);
+  const many = drawn.some((each) => each.mode === "markers" && each.x.length > across() / 40);
   const size = narrow ? 5 : many ? 6 : 8;
-  const traces = figure.traces.map((each) => ({
+  const traces = drawn.map((each) => ({
     ...each,
     ...(each.line && { line: { ...each.line, width: each.line.width * (narrow ? .7 : many ? .8 : 1) } }),
     ...(each.marker && { marker: { ...each.marker, size, line: { width: size / 5 } } }),
