@@ -4,16 +4,13 @@ import re
 import shlex
 import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from glob import escape
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 
-from ladder import UserError, workcopy
+from ladder import UserError
 from ladder.git import author, commit_tree, git, require, store
 from ladder.levels import Level
 from ladder.output import print_line
@@ -59,7 +56,9 @@ def new(
         raise UserError(f"{error}; give another with --package") from None
     months = [] if no_feed or draft or problem else _months(feed)
     can_draft = all(map(find_spec, NEEDED_TO_DRAFT))
-    with _next_to(destination) as made:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as scratch:
+        made = Path(scratch, "project")
         template.write(level, name, made, problem)
         _commit(made)
         if not (no_feed or draft):
@@ -131,20 +130,6 @@ def _months(feed: Path | None) -> list[Path]:
 
     read_feed(feed)  # rather a mistake here than in the project
     return sorted(feed.glob("[0-9][0-9][0-9][0-9]-[0-9][0-9].csv"))
-
-
-@contextmanager
-def _next_to(destination: Path) -> Iterator[Path]:
-    """An empty folder next to the destination; removed afterwards, like leftovers of killed runs."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    for left in destination.parent.glob(f".{escape(destination.name)}.new-{'[0-9a-f]' * 32}"):
-        workcopy.remove(left)
-    made = destination.with_name(f".{destination.name}.new-{uuid.uuid4().hex}")
-    made.mkdir()
-    try:
-        yield made
-    finally:
-        workcopy.remove(made)
 
 
 def _commit(project: Path) -> None:

@@ -1,5 +1,6 @@
 """`ladder new`: what is made works at once, is a whole project, and shows nothing of where it came from."""
 
+import errno
 import io
 import json
 import os
@@ -17,10 +18,11 @@ from rich.console import Console
 from ladder import ROOT, UserError, workcopy
 from ladder.git import git
 from ladder.levels import level, levels
+from ladder.starter import new as starter
 from ladder.starter.climb import climb
 from ladder.starter.new import SAMPLE, new
 from ladder.starter.rename import PACKAGE, check_name
-from ladder.starter.template import MESSAGE, README
+from ladder.starter.template import FILE, MESSAGE, README, read_origin
 from ladder.world import COMMITTED_FEED
 from tests.tool.conftest import Ladder
 from tests.tool.starters import NAME, run, text_of, trace, tracked
@@ -292,7 +294,7 @@ def test_a_table_that_cannot_be_read_makes_no_project(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [table]
 
 
-def test_a_kill_leaves_nothing_half_made_and_the_next_one_clears_up(tmp_path: Path) -> None:
+def test_a_kill_leaves_nothing_half_made_and_the_next_one_makes_it(tmp_path: Path) -> None:
     program = (
         "import sys, time; import ladder.starter.new as n; from pathlib import Path\n"
         "n._commit = lambda *_: (print('there', flush=True), time.sleep(60))\n"
@@ -312,17 +314,54 @@ def test_a_kill_leaves_nothing_half_made_and_the_next_one_clears_up(tmp_path: Pa
     assert not (tmp_path / "project [1]").exists()
     assert len(list(tmp_path.iterdir())) == 1  # what it was at, under another name
     made(1, tmp_path / "project [1]")
-    assert [path.name for path in tmp_path.iterdir()] == ["project [1]"]
+    assert (tmp_path / "project [1]" / ".git").is_dir()
+
+
+def cut_off(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_cut_off_it_clears_up_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def cut_off(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr("ladder.starter.new._commit", cut_off)
     with pytest.raises(KeyboardInterrupt):
         made(1, tmp_path / "project")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_two_at_once_one_makes_the_project_and_the_other_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = starter._commit
+
+    def meanwhile(project: Path) -> None:
+        """Another one begins, and is done first."""
+        monkeypatch.setattr(starter, "_commit", commit)
+        made(1, tmp_path / "project")
+        commit(project)
+
+    monkeypatch.setattr(starter, "_commit", meanwhile)
+    with pytest.raises(OSError, match=r"project") as refused:
+        made(2, tmp_path / "project")
+    assert refused.value.errno == errno.ENOTEMPTY
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+    assert git(tmp_path / "project", "status", "--porcelain") == ""
+    assert read_origin((tmp_path / "project" / FILE).read_text(encoding="utf-8")).level == 1
+
+
+def test_one_that_fails_leaves_another_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = starter._commit
+
+    def meanwhile(project: Path) -> None:
+        monkeypatch.setattr(starter, "_commit", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            made(2, tmp_path / "project")
+        commit(project)
+
+    monkeypatch.setattr(starter, "_commit", meanwhile)
+    made(1, tmp_path / "project")
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+    assert git(tmp_path / "project", "status", "--porcelain") == ""
+    assert read_origin((tmp_path / "project" / FILE).read_text(encoding="utf-8")).level == 1
 
 
 @pytest.mark.parametrize("known", ["", "[user]\nemail = a@localhost\n"])
