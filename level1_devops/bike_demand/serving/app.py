@@ -1,8 +1,7 @@
 """The web application: predictions, readiness, and the live model."""
 
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from pydantic_core import to_json
@@ -77,10 +76,5 @@ def create_live_app() -> FastAPI:
         settings = load_settings()
     except UserError as error:  # params.yaml was changed before this worker replaced another
         raise SystemExit(f"error: {error}") from None
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with drain_on_sigterm(app, settings.serving.drain_seconds):
-            yield
-
+    lifespan = partial(drain_on_sigterm, seconds=settings.serving.drain_seconds)
     return create_app(load_model_if_present(MODEL), lifespan)
