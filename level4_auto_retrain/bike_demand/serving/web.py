@@ -104,18 +104,14 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind)
-    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be encoded
-        cause = getattr(error, "strerror", error)
-        raise UserError(f"cannot listen on {host}: {cause}; give another --host") from None
-    try:
         if os.name == "posix":  # on Windows this would let two programs share the port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-    except OSError as error:
-        listener.close()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a host name that cannot be encoded
+        cause = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}; give another --port, or stop"
-            " the program that uses it"
+            f"cannot listen on {host}, port {port}: {cause}; give another --host or --port, or stop the"
+            " program that uses it"
         ) from None
     listener.set_inheritable(True)
     return listener
