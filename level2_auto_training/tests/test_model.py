@@ -123,10 +123,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], None], str]] = {
     "no model at all": (put(b"hello"), "ONNX Runtime cannot load it"),
     "too few columns": (
         put(network(inputs=len(NUMERIC_FEATURES) - 1)),
-        "instead of {'material'",
+        "Got invalid dimensions for input: features",
     ),
-    "another input name": (put(network(name="rows")), "instead of {'material'"),
-    "another output name": (put(network(output="variable")), "has no output `prediction`"),
+    "another input name": (put(network(name="rows")), "Required inputs (['rows']) are missing"),
+    "another output name": (put(network(output="variable")), "Invalid output name"),
     "negative predictions": (put(network(fill=-3.0)), "predicts -3.0 pieces"),
     "predictions that are no number": (put(network(fill=float("nan"))), "predicts nan pieces"),
 }

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from bike_demand.core.current import INPUT_COLUMNS, MAX_PREDICTION, MIN_PREDICTION, PROBLEM, Inputs
 from bike_demand.core.errors import UserError
 from bike_demand.core.problem import Columns
-from bike_demand.data.model_inputs import TENSOR_NAME, to_columns, to_tensors
+from bike_demand.data.model_inputs import to_columns, to_tensors
 from bike_demand.handoff import (
     GOLDEN_FILE,
     MODEL_FILE,
@@ -56,21 +56,11 @@ def load_model(folder: Path, version: str | None = None) -> OnnxModel:
     handoff = read_handoff(folder)
     path = folder / MODEL_FILE
     try:
-        session = open_session(handoff.model)
+        model = OnnxModel(open_session(handoff.model), handoff, version or handoff.manifest.version)
+        (prediction,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
     except Exception as error:  # onnxruntime's errors have no other common class
         cause = " ".join(str(error).split())
         raise UserError(f"{path}: ONNX Runtime cannot load it ({cause}); train again") from None
-    actual = {each.name: (each.type, each.shape[1:]) for each in session.get_inputs()}
-    texts = [each.name for each in handoff.manifest.inputs if each.type == "string"]
-    expected = {name: ("tensor(string)", [1]) for name in texts}
-    if numbers := len(handoff.manifest.inputs) - len(texts):
-        expected[TENSOR_NAME] = ("tensor(float)", [numbers])
-    if actual != expected:
-        raise UserError(f"{path}: inputs {actual} instead of {expected}; use a model trained with this code")
-    if [each.name for each in session.get_outputs()] != [OUTPUT_NAME]:
-        raise UserError(f"{path}: has no output `{OUTPUT_NAME}`; use a model trained with this code")
-    model = OnnxModel(session, handoff, version or handoff.manifest.version)
-    (prediction,) = model.predict([Inputs.model_validate_json(json.dumps(PROBLEM.example))])
     if not MIN_PREDICTION <= prediction <= MAX_PREDICTION:
         raise UserError(
             f"{path}: predicts {prediction} {PROBLEM.unit} for the problem's example, which is not in"
