@@ -176,23 +176,11 @@ def create_app(
     async def about() -> About:
         live = live_models()
         model, other = live.model, live.other
-        return About(
-            name=model.manifest.name,
-            version=model.version,
-            digest=model.digest,
-            deployment=live.deployment,
-            other=AboutOther(
-                version=other.model.version,
-                digest=other.model.digest,
-                deployment=other.deployment,
-                role=other.role,
-                share=other.share,
-            )
-            if other
-            else None,
-            inputs=model.manifest.inputs,
-            output=model.manifest.output,
-        )
+        second = None
+        if other is not None:
+            second = AboutOther(version=other.model.version, digest=other.model.digest, **vars(other))
+        names = {"version": model.version, "digest": model.digest, "deployment": live.deployment}
+        return About(**dict(model.manifest) | names, other=second)
 
     @app.get(
         "/metrics",
