@@ -7,7 +7,6 @@ are dropped and counted.
 import logging
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -19,8 +18,6 @@ from pythonjsonlogger.json import JsonFormatter
 CAPACITY = 20_000  # buffered lines
 WRITE_SECONDS = 0.2  # between batches: a wake-up and a system call per line would cost too much
 PATIENCE_SECONDS = 2.0  # to write the last lines when the service stops
-
-Event = tuple[str, float, Mapping[str, Any]]  # name, seconds since the epoch, fields
 
 
 class JsonLogs(logging.Handler):
@@ -37,15 +34,10 @@ class JsonLogs(logging.Handler):
             )
         )
         self._stream, self._capacity = stream or sys.stdout, capacity
-        self._waiting: deque[str | Event] = deque()
-        self._dropped = self._failed_writes = 0
+        self._waiting: deque[str] = deque()
+        self.lost = 0  # lines that were dropped, or could not be written
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
-
-    @property
-    def lost(self) -> int:
-        """Number of dropped lines."""
-        return self._dropped + self._failed_writes
 
     def start(self) -> None:
         """Start accepting and writing records."""
@@ -62,7 +54,8 @@ class JsonLogs(logging.Handler):
 
     def info(self, event: str, fields: Mapping[str, Any]) -> None:
         """Log an event that every request causes. `Logger.info` would add a tenth to a request's time."""
-        self._enqueue((event, time.time(), fields))
+        content = {"level": "INFO", "event": event, **fields, "time": datetime.now(UTC).isoformat()}
+        self._enqueue(to_json(content, fallback=str, ensure_ascii=True).decode())
 
     def stop(self) -> None:
         """Write the queued lines, for a few seconds at most."""
@@ -70,11 +63,11 @@ class JsonLogs(logging.Handler):
         self._stopping.set()
         self._thread.join(PATIENCE_SECONDS)
 
-    def _enqueue(self, line: str | Event) -> None:
+    def _enqueue(self, line: str) -> None:
         if len(self._waiting) < self._capacity:
             self._waiting.append(line)
         else:
-            self._dropped += 1
+            self.lost += 1
 
     def _run(self) -> None:
         while not self._stopping.wait(WRITE_SECONDS):
@@ -82,20 +75,11 @@ class JsonLogs(logging.Handler):
         self._write()
 
     def _write(self) -> None:
-        lines = [_as_json(self._waiting.popleft()) for _ in range(len(self._waiting))]
+        lines = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if not lines:
             return
         try:
             self._stream.write("\n".join(lines) + "\n")
             self._stream.flush()
         except (OSError, ValueError):  # the reader is gone
-            self._failed_writes += len(lines)
-
-
-def _as_json(line: str | Event) -> str:
-    if isinstance(line, str):
-        return line
-    event, created, fields = line  # formatted like the formatter's lines, in a tenth of the time
-    moment = datetime.fromtimestamp(created, UTC).isoformat()
-    content = {"level": "INFO", "event": event, **fields, "time": moment}
-    return to_json(content, fallback=str, ensure_ascii=True).decode()
+            self.lost += len(lines)
