@@ -44,7 +44,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_each_request_is_a_line_with_the_ids_of_its_predictions(handoff: Path) -> None:
     stream = io.StringIO()
     with logging_to(stream) as logs:
-        recorder = Recorder(logs=logs, log_requests=True)
+        recorder = Recorder(logs=logs)
         with serve_in_thread(create_app(ModelHolder(load_model(handoff, "1")), recorder=recorder)) as client:
             one = client.post("/predict", json=EXAMPLE).json()
             many = client.post("/predict", json=[EXAMPLE, EXAMPLE]).json()

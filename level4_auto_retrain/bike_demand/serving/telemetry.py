@@ -27,12 +27,9 @@ class Recorder:
         metrics: Metrics | None = None,
         predictions: PredictionLog[PredictedBatch] | None = None,
         logs: JsonLogs | None = None,
-        *,
-        log_requests: bool = False,
     ) -> None:
         self.metrics = metrics or Metrics()
         self._predictions, self._logs = predictions, logs
-        self._log_requests = log_requests
         self._syncing = threading.Lock()
 
     def predicted(self, batch: PredictedBatch) -> None:
@@ -49,7 +46,7 @@ class Recorder:
     def request(self, route: str, status: int, seconds: float, client: str, ids: Sequence[str]) -> None:
         """Record a request, whether it succeeded or not."""
         self.metrics.request(route, status, seconds)
-        if self._log_requests and self._logs is not None:
+        if self._logs is not None:
             ms = round(1e3 * seconds, 3)
             fields = {"route": route, "status": status, "ms": ms, "client": client, "ids": ids}
             self._logs.info("request", fields)

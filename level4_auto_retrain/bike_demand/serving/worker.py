@@ -63,9 +63,7 @@ class ServiceWorker:
                 lambda batches: to_log_rows(batches, self._metrics.failed),
                 self._after_flush,
             )
-        self.recorder = Recorder(
-            self._metrics, self._predictions, self._logs, log_requests=given.log.requests
-        )
+        self.recorder = Recorder(self._metrics, self._predictions, self._logs if given.log.requests else None)
         models = RegistryModels(Tracking(settings), place.alias, SERVING / environment)
         self._poller = RegistryPoller(self.holder, models, given.poll_seconds, self._after_poll)
 
