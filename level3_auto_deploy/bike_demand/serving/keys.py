@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bike_demand.core.configuration import read_yaml
 from bike_demand.core.errors import UserError, first_violation
 from bike_demand.core.files import write_atomically
+from bike_demand.store.connection import file_stamp
 
 HEADER = "X-API-Key"
 BASIC = 'Basic realm="any name, and an operations key as password", charset="UTF-8"'
@@ -73,7 +74,7 @@ class ApiKeys:
     def update(self) -> None:
         """Read the file again if it changed. If it is missing or damaged, the keys in force stay."""
         self._check_at = time.monotonic() + CHECK_SECONDS
-        stamp = _stamp(self._file)
+        stamp = file_stamp(self._file)
         if self._file is None or stamp == self._seen:
             return
         self._seen = stamp
@@ -173,11 +174,3 @@ def read_keys(file: Path) -> dict[str, StoredKey]:
         return {str(name): StoredKey.model_validate(key) for name, key in given.items()}
     except ValidationError as error:
         raise UserError(f"{file}: {first_violation(error)}") from None
-
-
-def _stamp(file: Path | None) -> tuple[int, int, int] | None:
-    try:
-        found = file.stat() if file else None
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else None

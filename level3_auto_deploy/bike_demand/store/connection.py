@@ -76,17 +76,9 @@ class Connection:
 
         For a local database only the file's metadata are read, so that polling costs next to nothing.
         """
-        mark = self._file_stamp()
+        mark = file_stamp(self._file)
         # File times are coarse: a file changed just now may change again without a new time.
         return None if mark is None or time.time() - mark[1] / 1e9 < 2.0 else mark
-
-    def _file_stamp(self) -> tuple[int, int, int] | None:
-        """File metadata of a local database that change when it is written to or replaced."""
-        try:
-            stat = None if self._file is None else self._file.stat()
-        except OSError:
-            return None
-        return None if stat is None else (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
     @contextmanager
     def client(self, what: str = "the tracking store", *, create: bool = False) -> "Iterator[MlflowClient]":
@@ -119,9 +111,9 @@ class Connection:
         if self._setting != URI_SETTING:
             return  # another project's store
         own = self._file is not None and self._file.is_relative_to(self._artifacts.parent)
-        if is_database(self.uri) and self._relocated != (self._file_stamp() if own else True):
+        if is_database(self.uri) and self._relocated != (file_stamp(self._file) if own else True):
             relocate_artifacts(self.uri, self._artifacts / PROBLEM.name, shared=not own)
-            self._relocated = self._file_stamp() if own else True
+            self._relocated = file_stamp(self._file) if own else True
 
     @contextmanager
     def as_default(self) -> Iterator[Any]:
@@ -184,6 +176,15 @@ class Connection:
         if self._file and (cause := explain_sqlite_error(message, self._file)) != message:
             return f"{self.where}: {cause}"
         return f"{message[:300].rstrip('. ')}; check {self.where} and {self._setting}"
+
+
+def file_stamp(file: Path | None) -> tuple[int, int, int] | None:
+    """Metadata of a file that change when it is written to or replaced; None if there is none."""
+    try:
+        stat = None if file is None else file.stat()
+    except OSError:
+        return None
+    return None if stat is None else (stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
 
 def relocate_artifacts(uri: str, folder: Path, *, shared: bool) -> None:
