@@ -73,11 +73,12 @@ def row(
     key: str = "",
 ) -> Row:
     """A row of the log; the higher its number, the later it was made."""
-    made_at = (NOW + timedelta(seconds=number)).replace(tzinfo=None)
+    made_at = (NOW + timedelta(seconds=number)).replace(tzinfo=None).isoformat(" ", "microseconds")
+    event_time = at.isoformat(" ", "microseconds")
     version, prediction = shown
     other_version, other_prediction, role = other or (None, None, None)
     deployment = f"deployment {version}"
-    head = (f"id-{number}", made_at, "someone", at, key, json.dumps(INPUTS))
+    head = (f"id-{number}", made_at, "someone", event_time, key, json.dumps(INPUTS))
     return (*head, prediction, variant, version, deployment, other_prediction, other_version, role, None)
 
 

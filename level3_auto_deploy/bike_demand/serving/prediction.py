@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from uuid_utils import uuid7
 
-from bike_demand.core.current import TIME, Inputs, key_of, row_id, time_of
+from bike_demand.core.current import TIME, Inputs, key_of, time_of
 from bike_demand.data.month import iso
 from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.onnx_model import OnnxModel
@@ -84,7 +84,7 @@ def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Ro
     made: list[Row] = []
     for batch in batches:
         sides = {who: _version_columns(batch.live, who) for who in set(batch.variants)}
-        moment = datetime.fromtimestamp(batch.at, UTC).replace(tzinfo=None)
+        made_at = datetime.fromtimestamp(batch.at, UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
         for row, id_, prediction, who in zip(
             batch.rows, batch.ids, batch.predictions, batch.variants, strict=True
         ):
@@ -92,9 +92,10 @@ def to_log_rows(batches: Sequence[PredictedBatch], failed: OnFailure) -> list[Ro
             made.append(
                 (
                     id_,
-                    moment,
+                    made_at,
                     batch.client,
-                    *row_id(row),
+                    time_of(row).isoformat(" ", "microseconds"),
+                    key_of(row),
                     row.model_dump_json(exclude=_TIME),
                     prediction,
                     who,

@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import chain
 from typing import Any, Generic, TypeVar
 
@@ -29,7 +28,8 @@ ROWS_OF_STATEMENT = 500  # SQLite takes at most 32,766 values per statement
 log = logging.getLogger(__name__)
 
 Entry = TypeVar("Entry")
-Row = tuple[Any, ...]  # the columns of `LoggedPrediction`, in order; timestamps without a zone
+# The columns of `LoggedPrediction`, in order. Timestamps are texts, as SQLAlchemy formats them for SQLite.
+Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -194,9 +194,9 @@ def _insert_new(database: Database, batch: Sequence[Row]) -> None:
     Uses multi-row statements that bypass SQLAlchemy's processing of values: Python work in this thread holds
     the interpreter and slows requests, while the database releases it.
     """
-    sqlite_ = database.engine.dialect.name == "sqlite"
+    mark = "?" if database.engine.dialect.name == "sqlite" else "%s"
     columns = [column.name for column in inspect(LoggedPrediction).columns]
-    values = f"({', '.join(['?' if sqlite_ else '%s'] * len(columns))})"
+    values = f"({', '.join([mark] * len(columns))})"
     with database.writing() as session:
         for start in range(0, len(batch), ROWS_OF_STATEMENT):
             rows = batch[start : start + ROWS_OF_STATEMENT]
@@ -204,15 +204,4 @@ def _insert_new(database: Database, batch: Sequence[Row]) -> None:
                 f"INSERT INTO {LoggedPrediction.__tablename__} ({', '.join(columns)})"
                 f" VALUES {', '.join([values] * len(rows))} ON CONFLICT DO NOTHING"
             )
-            flat = chain.from_iterable(map(_format_times, rows) if sqlite_ else rows)
-            session.connection().exec_driver_sql(statement, tuple(flat))
-
-
-def _format_times(row: Row) -> Row:
-    """The row with its timestamps formatted as SQLAlchemy does for SQLite."""
-    id_, made_at, client, event_time, *others = row
-    return (id_, _text(made_at), client, _text(event_time), *others)
-
-
-def _text(moment: datetime) -> str:
-    return moment.isoformat(" ", "microseconds")
+            session.connection().exec_driver_sql(statement, tuple(chain.from_iterable(rows)))
