@@ -1,6 +1,5 @@
 """The database: a SQLite file or PostgreSQL, migrated on first use; transactions and locks."""
 
-import re
 import time
 import zlib
 from collections.abc import Iterator
@@ -208,15 +207,10 @@ def _migrate(database: Database) -> None:
     with lock(database, "migration", MIGRATION_SECONDS):
         if (found := _revision(database)) == REVISION:
             return
-        if found is not None and not re.fullmatch(r"\d{4}", found):
+        if found is not None and (len(found) != len(REVISION) or found > REVISION):
             raise UserError(
-                f"{database.where}: belongs to another program, such as MLflow or Prefect; give a database of"
-                " the application's own"
-            )
-        if found is not None and found > REVISION:
-            raise UserError(
-                f"{database.where}: its schema is newer (revision {found}, this code knows {REVISION});"
-                " install the newer version"
+                f"{database.where}: its schema is newer or another program's ({found}, this code knows"
+                f" {REVISION}); install the newer version, or give a database of the application's own"
             )
         # Imported here: it takes longer than everything else, and is needed once in a database's life.
         from alembic import command
