@@ -15,11 +15,10 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role, SecondModel
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, assign_variant, log_failure, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
-from bike_demand.store.database import open_database
+from bike_demand.store.database import database_at, open_database
 from bike_demand.store.tables import LoggedPrediction
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog
@@ -62,7 +61,7 @@ def send(live: LiveModels, folder: Path, *bodies: Any) -> tuple[list[Any], list[
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"
     log: PredictionLog[PredictedBatch] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
+        database_at(address), 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     holder = ModelHolder()
     holder.live = live
@@ -224,16 +223,16 @@ def test_a_challenger_joins_and_is_promoted_and_the_previous_version_stays_loade
 
 
 def test_prediction_is_stored_before_its_outcome(models: tuple[OnnxModel, OnnxModel], tmp_path: Path) -> None:
-    address = f"sqlite:///{tmp_path / 'log.db'}"
+    database = database_at(f"sqlite:///{tmp_path / 'log.db'}")
     metrics = Metrics()
     log: PredictionLog[PredictedBatch] = PredictionLog(
-        address, 60.0, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
+        database, 60.0, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     holder = ModelHolder()
     holder.live = live_of(models, "challenger", 0.5)
     log.start()
-    app = create_app(holder, recorder=Recorder(metrics, log), outcomes=OutcomeStore(address))
-    with serve_in_thread(app) as client, contextlib.closing(open_database(address)) as database:
+    app = create_app(holder, recorder=Recorder(metrics, log), database=database)
+    with serve_in_thread(app) as client:
         for row in ROWS[:3]:
             made = client.post("/predict", json=row).json()
             reported = client.post(

@@ -36,7 +36,7 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.keys import make_key
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.serving.outcome_requests import OutcomeStore
+from bike_demand.store.database import database_at
 from bike_demand.store.deployments import open_deployments
 from bike_demand.store.tables import Deployment, State
 from bike_demand.store.tracking import MODEL_NAME, Tracking, Version
@@ -273,8 +273,8 @@ def rewrite(folder: Path, name: str, content: object) -> None:
 @contextmanager
 def answering(case: GateContext, folder: Path, version: str, seconds: float = 20) -> Iterator[GateContext]:
     """The case where a service of the test environment runs already, with that model under that version."""
-    store = OutcomeStore(f"sqlite:///{(case.scratch.parent / 'test.db').as_posix()}")
-    with serve_in_thread(create_app(ModelHolder(load_model(folder, version)), outcomes=store)) as client:
+    database = database_at(f"sqlite:///{(case.scratch.parent / 'test.db').as_posix()}")
+    with serve_in_thread(create_app(ModelHolder(load_model(folder, version)), database=database)) as client:
         environments = case.settings.environments
         test = environments.test.model_copy(update={"url": str(client.base_url)})
         settings = case.settings.model_copy(
@@ -284,7 +284,6 @@ def answering(case: GateContext, folder: Path, version: str, seconds: float = 20
             }
         )
         yield replace(case, settings=settings)
-    store.close()
 
 
 def test_a_version_that_works_in_the_service_of_the_test_environment_passes(

@@ -20,9 +20,8 @@ from bike_demand.core.current import OUTCOME_EXAMPLE, RowId
 from bike_demand.serving import app, outcome_requests
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
-from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.store import queries
-from bike_demand.store.database import Database, open_database
+from bike_demand.store.database import Database, database_at, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.tables import LoggedPrediction
 from tests.service import serve_in_thread
@@ -38,7 +37,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def client(file: Path) -> Iterator[Client]:
-    with serve_in_thread(create_app(ModelHolder(), outcomes=OutcomeStore(f"sqlite:///{file}"))) as client:
+    with serve_in_thread(create_app(ModelHolder(), database=database_at(f"sqlite:///{file}"))) as client:
         yield client
 
 
@@ -107,7 +106,6 @@ def test_outcomes_that_wait_for_their_predictions_do_not_hold_up_others(
     client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.post("/outcomes", json=[ONE]).raise_for_status()
-    monkeypatch.setattr(outcome_requests, "open_database", None)  # the database stays open
     monkeypatch.setattr(app, "OUTCOME_PAUSES", (0.05,) * 200)
     ids = [str(uuid7()) for _ in range(2 * app.OUTCOME_THREADS)]
     with ThreadPoolExecutor(len(ids)) as threads:
@@ -244,7 +242,7 @@ def test_while_the_database_is_spoilt_they_are_not_acknowledged_and_then_taken(
 
 def test_where_nobody_listens_at_the_database_it_is_said_soon() -> None:
     address = "postgresql+psycopg://user:secret@127.0.0.1:9/log"
-    with serve_in_thread(create_app(ModelHolder(), outcomes=OutcomeStore(address))) as client:
+    with serve_in_thread(create_app(ModelHolder(), database=database_at(address))) as client:
         response = client.post("/outcomes", json=[ONE])
     assert response.status_code == 503
     assert "secret" not in response.text

@@ -21,10 +21,10 @@ from bike_demand.core.errors import UnreachableError, UserError
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.serving.outcome_requests import OutcomeStore
+from bike_demand.serving.outcome_requests import store_outcomes
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries, tables
-from bike_demand.store.database import Database, open_database
+from bike_demand.store.database import Database, database_at, open_database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.tables import Base, LoggedPrediction, Worker
 from bike_demand.store.writer import PredictionLog, Row, remove_worker, report_worker
@@ -84,11 +84,12 @@ def row(
 
 def log(address: str, rows: list[Row], limit: int = 1000) -> PredictionLog[Row]:
     """Write rows the way the service does, each as a request of its own."""
-    writer: PredictionLog[Row] = PredictionLog(address, 0.01, limit, list)
-    writer.start()
-    for each in rows:
-        assert writer.add(each, 1)
-    writer.stop()
+    with contextlib.closing(database_at(address)) as database:
+        writer: PredictionLog[Row] = PredictionLog(database, 0.01, limit, list)
+        writer.start()
+        for each in rows:
+            assert writer.add(each, 1)
+        writer.stop()
     return writer
 
 
@@ -157,19 +158,18 @@ def test_rows_of_one_time_are_distinguished_by_their_keys(address: str, database
     assert queries.count_missing_outcomes(database, TIME, TIME + timedelta(days=1)) == 2
 
 
-def test_boolean_labels_are_stored(address: str, database: Database) -> None:
+def test_boolean_labels_are_stored(database: Database) -> None:
     reported = [Outcome.model_construct(begins=TIME, machine="m17", amount=True)]
-    with contextlib.closing(OutcomeStore(address)) as outcomes:
-        assert outcomes.store(reported) == Stored(1, 0, 0)
-        assert outcomes.store(reported) == Stored(0, 1, 0)
+    assert store_outcomes(database, reported) == Stored(1, 0, 0)
+    assert store_outcomes(database, reported) == Stored(0, 1, 0)
     assert queries.find_label(database, (TIME, "m17")) == 1
 
 
 @pytest.mark.parametrize("key", ["m\0", "m" * 1000])
 def test_keys_that_postgresql_cannot_hold_are_refused(postgres: str, key: str) -> None:
     reported = Outcome.model_construct(begins=TIME, machine=key, amount=5)
-    with contextlib.closing(OutcomeStore(postgres)) as outcomes, pytest.raises(RequestValidationError):
-        outcomes.store([reported])
+    with contextlib.closing(database_at(postgres)) as database, pytest.raises(RequestValidationError):
+        store_outcomes(database, [reported])
 
 
 def test_a_transaction_that_is_left_open_does_not_block_for_good(
@@ -236,8 +236,8 @@ def test_pairs_are_the_first_answers_of_two_versions_whichever_was_shown(
     assert queries.count_missing_outcomes(database, TIME, TIME + timedelta(days=1)) == 1
 
 
-def test_a_flush_returns_when_what_was_added_is_written(address: str, database: Database) -> None:
-    writer: PredictionLog[Row] = PredictionLog(address, 60.0, 1000, list)
+def test_a_flush_returns_when_what_was_added_is_written(database: Database) -> None:
+    writer: PredictionLog[Row] = PredictionLog(database, 60.0, 1000, list)
     writer.start()
     try:
         for number in range(3):
@@ -267,9 +267,9 @@ def test_invalid_row_does_not_block_others(
     assert "id-2" in str(vars(refused)["row"])
 
 
-def test_many_rows_are_written_in_several_statements(address: str, database: Database) -> None:
+def test_many_rows_are_written_in_several_statements(database: Database) -> None:
     writer: PredictionLog[list[Row]] = PredictionLog(
-        address, 60, 5000, lambda entries: [each for entry in entries for each in entry]
+        database, 60, 5000, lambda entries: [each for entry in entries for each in entry]
     )
     writer.start()
     assert writer.add([row(number) for number in range(1234)], 1234)
@@ -279,7 +279,7 @@ def test_many_rows_are_written_in_several_statements(address: str, database: Dat
         assert connection.connection().exec_driver_sql("SELECT count(*) FROM predictions").scalar() == 1234
 
 
-def test_workers_are_listed_with_what_they_serve_until_they_end(address: str, database: Database) -> None:
+def test_workers_are_listed_with_what_they_serve_until_they_end(database: Database) -> None:
     serving: list[tuple[int | None, str | None, int | None]] = [(None, None, None), (4, "d", 5)]
 
     def after_flush(database: Database, last: bool) -> None:
@@ -288,7 +288,7 @@ def test_workers_are_listed_with_what_they_serve_until_they_end(address: str, da
         else:
             report_worker(database, Worker("here:1", "production", *serving[0], datetime.now(UTC)))
 
-    writer: PredictionLog[Row] = PredictionLog(address, 0.01, 100, list, after_flush)
+    writer: PredictionLog[Row] = PredictionLog(database, 0.01, 100, list, after_flush)
     writer.start()
     wait_until(lambda: [each.version for each in queries.workers(database, 60)] == [None])
     serving.pop(0)
@@ -316,7 +316,7 @@ def test_while_the_database_is_spoilt_rows_wait_the_rest_is_lost_and_it_recovers
     log(address, [row(0)])
     aside = file.rename(tmp_path / "aside")
     file.write_bytes(b"not a database" * 100)
-    writer: PredictionLog[Row] = PredictionLog(address, 0.01, 20, list)
+    writer: PredictionLog[Row] = PredictionLog(database_at(address), 0.01, 20, list)
     writer.start()
     try:
         taken = [writer.add(row(number), 1) for number in range(1, 31)]
@@ -343,7 +343,8 @@ def test_on_a_network_share_ready_names_the_cause_and_the_remedy(
 
     monkeypatch.setattr(sqlite3.dbapi2, "connect", refuse)
     (tmp_path / "log.db").touch()
-    writer: PredictionLog[Any] = PredictionLog(f"sqlite:///{tmp_path / 'log.db'}", 0.01, 20, list)
+    database = database_at(f"sqlite:///{tmp_path / 'log.db'}")
+    writer: PredictionLog[Any] = PredictionLog(database, 0.01, 20, list)
     writer.start()
     wait_until(lambda: writer.error is not None)
     app = create_app(ModelHolder(load_model(handoff, "17")), recorder=Recorder(predictions=writer))
@@ -356,7 +357,7 @@ def test_on_a_network_share_ready_names_the_cause_and_the_remedy(
 
 def test_a_database_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     file = tmp_path / "log.db"
-    writer: PredictionLog[Row] = PredictionLog(f"sqlite:///{file}", 0.01, 100, list)
+    writer: PredictionLog[Row] = PredictionLog(database_at(f"sqlite:///{file}"), 0.01, 100, list)
     writer.start()
     writer.add(row(1), 1)
     wait_until(lambda: writer.counts().written == 1)

@@ -15,7 +15,7 @@ from bike_demand.release.checks import failures
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.serving.outcome_requests import OutcomeStore
+from bike_demand.store.database import database_at
 from tests.service import serve_in_thread
 from tests.tiny import constant, hand_over, network
 
@@ -28,10 +28,8 @@ def found(tmp_path: Path) -> Iterator[Failures]:
     with ExitStack() as stack:
 
         def look(folder: Path, expected: Path | None = None, *, database: bool = True) -> list[str]:
-            store = OutcomeStore(f"sqlite:///{(tmp_path / 'log.db').as_posix()}") if database else None
-            if store is not None:
-                stack.callback(store.close)
-            app = create_app(ModelHolder(load_model(folder, "7")), outcomes=store)
+            made = database_at(f"sqlite:///{(tmp_path / 'log.db').as_posix()}") if database else None
+            app = create_app(ModelHolder(load_model(folder, "7")), database=made)
             client = stack.enter_context(serve_in_thread(app))
             return failures(str(client.base_url), load_model(expected or folder, "7"), {})
 

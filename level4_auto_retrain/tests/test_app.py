@@ -17,8 +17,8 @@ from httpx import Client
 from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import NO_MODEL, ModelHolder
 from bike_demand.serving.onnx_model import OnnxModel, load_model
-from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.request_body import MAX_BYTES, MAX_ERRORS, MAX_ROWS
+from bike_demand.store.database import database_at
 from tests.service import serve_in_thread
 from tests.toy import EXAMPLE, MACHINES
 
@@ -31,8 +31,8 @@ def model(handoff: Path) -> OnnxModel:
 @pytest.fixture(scope="module")
 def client(model: OnnxModel) -> Iterator[Client]:
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = OutcomeStore(f"sqlite:///{folder}/production.db")
-        with serve_in_thread(create_app(ModelHolder(model), outcomes=outcomes)) as client:
+        database = database_at(f"sqlite:///{folder}/production.db")
+        with serve_in_thread(create_app(ModelHolder(model), database=database)) as client:
             yield client
 
 

@@ -23,7 +23,7 @@ from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import OnnxModel, load_model
 from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.store import event_log
-from bike_demand.store.database import open_database
+from bike_demand.store.database import database_at, open_database
 from bike_demand.store.tables import DailyStats, SignalKind
 from tests.conftest import Run
 from tests.project_copy import change_params
@@ -67,12 +67,11 @@ def live(model: OnnxModel) -> LiveModels:
 
 def reporter(address: str, **links: str) -> StatusReporter:
     settings = Dashboard(refresh_seconds=1, links=links)
-    return StatusReporter(address, "production", example_metrics(), settings, 1e9)
+    return StatusReporter(database_at(address), "production", example_metrics(), settings, 1e9)
 
 
 def status_of(address: str, live: LiveModels | None, problem: str | None = None) -> StatusDocument:
-    with closing(reporter(address)) as made:
-        return StatusDocument.model_validate_json(made.json(live, problem))
+    return StatusDocument.model_validate_json(reporter(address).json(live, problem))
 
 
 def headline(status: StatusDocument) -> tuple[str, str]:
@@ -180,10 +179,9 @@ def test_traffic_comes_from_the_metrics(address: str, live: LiveModels) -> None:
 
 
 def test_empty_database_shows_that_no_model_is_live(address: str) -> None:
-    for place in (address, ""):
-        status = status_of(place, None)
-        assert headline(status) == ("none", "No model is live yet")
-        assert (status.as_of, status.days, status.models) == (None, [], [])
+    status = status_of(address, None)
+    assert headline(status) == ("none", "No model is live yet")
+    assert (status.as_of, status.days, status.models) == (None, [], [])
 
 
 def test_worker_without_model_is_critical(address: str) -> None:
@@ -196,27 +194,27 @@ def test_unreadable_database_is_reported_and_recovered_from(
 ) -> None:
     fill_database(address)
     file, aside = tmp_path / "log.db", tmp_path / "aside"
-    with closing(reporter(address)) as made:
+    made = reporter(address)
 
-        def refresh() -> StatusDocument:
-            made._cached = None  # as a second later
-            return StatusDocument.model_validate_json(made.json(live, None))
+    def refresh() -> StatusDocument:
+        made._cached = None  # as a second later
+        return StatusDocument.model_validate_json(made.json(live, None))
 
-        assert refresh().headline.state == "good"
-        for each in tmp_path.glob("log.db?*"):
-            each.unlink()
-        file.rename(aside)
-        file.write_bytes(b"not a database" * 100)
-        away = refresh()
-        assert headline(away) == ("bad", "The database does not respond")
-        assert "not a database" in away.errors[0]
-        assert [each.version for each in away.models] == ["2"]
-        assert away.traffic.requests == 1002
-        aside.replace(file)
-        assert refresh().headline.state == "good"
-        for each in tmp_path.glob("log.db*"):
-            each.unlink()
-        assert refresh().days == []  # it was created again
+    assert refresh().headline.state == "good"
+    for each in tmp_path.glob("log.db?*"):
+        each.unlink()
+    file.rename(aside)
+    file.write_bytes(b"not a database" * 100)
+    away = refresh()
+    assert headline(away) == ("bad", "The database does not respond")
+    assert "not a database" in away.errors[0]
+    assert [each.version for each in away.models] == ["2"]
+    assert away.traffic.requests == 1002
+    aside.replace(file)
+    assert refresh().headline.state == "good"
+    for each in tmp_path.glob("log.db*"):
+        each.unlink()
+    assert refresh().days == []  # it was created again
 
 
 def test_unreachable_registry_is_a_warning(address: str, live: LiveModels) -> None:
@@ -254,13 +252,13 @@ def test_served_model_takes_precedence_over_published_facts(tmp_path: Path, addr
 
 def test_concurrent_polls_read_the_database_once(address: str, live: LiveModels) -> None:
     fill_database(address)
-    with closing(reporter(address)) as made:
-        found: list[bytes] = []
-        threads = [threading.Thread(target=lambda: found.append(made.json(live, None))) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    made = reporter(address)
+    found: list[bytes] = []
+    threads = [threading.Thread(target=lambda: found.append(made.json(live, None))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert len(found) == 8
     assert len({id(each) for each in found}) == 1
 
@@ -273,8 +271,8 @@ def guarded(tmp_path: Path, address: str) -> Iterator[tuple[Client, str, str]]:
     """The application with keys in use, one for a client and one for operations."""
     file = tmp_path / "keys.yaml"
     keys = make_key(file, "planning", "client"), make_key(file, "duty", "operations")
+    made = reporter(address)
     with (
-        closing(reporter(address)) as made,
         serve_in_thread(create_app(ModelHolder(), keys=ApiKeys(file=file), status=made)) as client,
     ):
         yield client, *keys
@@ -445,9 +443,9 @@ def test_layout_and_contrast_in_all_sizes_and_color_schemes(
     empty = f"sqlite:///{shutil.copy(empty_database, tmp_path / 'empty.db')}"
     holder = ModelHolder()
     holder.live = live
+    full = reporter(address, MLflow="http://127.0.0.1:9")
+    bare = StatusReporter(database_at(empty), "production", Metrics(), Dashboard(), 1e9)
     with (
-        closing(reporter(address, MLflow="http://127.0.0.1:9")) as full,
-        closing(StatusReporter(empty, "production", Metrics(), Dashboard(), 1e9)) as bare,
         serve_in_thread(create_app(holder, status=full)) as client,
         serve_in_thread(create_app(ModelHolder(), status=bare)) as nothing,
         browser() as chromium,
@@ -484,7 +482,8 @@ def test_page_updates_in_place_and_shows_an_outage(address: str, live: LiveModel
     fill_database(address, [], [example_test()])
     holder = ModelHolder()
     holder.live = live
-    with closing(reporter(address)) as made, browser() as chromium:
+    made = reporter(address)
+    with browser() as chromium:
         page = chromium.new_page(viewport={"width": 1280, "height": 600})
         with serve_in_thread(create_app(holder, status=made)) as client:
             page.goto(f"{client.base_url}/dashboard")
@@ -517,8 +516,8 @@ def test_rates_of_two_services_behind_a_proxy_are_not_mixed(address: str, live: 
         now = datetime.now(UTC).isoformat()
         route.fulfill(json=document | {"generated_at": now, "traffic": traffic})
 
+    made = reporter(address)
     with (
-        closing(reporter(address)) as made,
         serve_in_thread(create_app(ModelHolder(), status=made)) as client,
         browser() as chromium,
     ):
@@ -559,8 +558,8 @@ def test_first_days_negative_errors_rejections_and_refusals_are_shown(address: s
         now = datetime.now(UTC).isoformat()
         route.fulfill(status=401 if refused else 200, json=document | {"generated_at": now})
 
+    made = reporter(address)
     with (
-        closing(reporter(address)) as made,
         serve_in_thread(create_app(ModelHolder(), status=made)) as client,
         browser() as chromium,
     ):
@@ -594,8 +593,8 @@ def test_latency_tile_uses_requests_since_opening(address: str, live: LiveModels
     counted = example_metrics()
     holder = ModelHolder()
     holder.live = live
+    made = StatusReporter(database_at(address), "production", counted, Dashboard(refresh_seconds=2), 1e9)
     with (
-        closing(StatusReporter(address, "production", counted, Dashboard(refresh_seconds=2), 1e9)) as made,
         serve_in_thread(create_app(holder, status=made)) as client,
         browser() as chromium,
     ):

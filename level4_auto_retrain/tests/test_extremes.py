@@ -19,12 +19,11 @@ from bike_demand.serving.app import create_app
 from bike_demand.serving.live_models import LiveModels, ModelHolder
 from bike_demand.serving.metrics import Metrics
 from bike_demand.serving.onnx_model import load_model
-from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.status import StatusReporter
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import queries
-from bike_demand.store.database import open_database
+from bike_demand.store.database import database_at, open_database
 from bike_demand.store.writer import PredictionLog
 from tests.conftest import Run
 from tests.registry import put_live
@@ -69,20 +68,18 @@ def client(stored: Path) -> Iterator[Client]:
     """A service of a project in which version 1 is live; its log is complete once it has ended."""
     assert main(["ingest"]) == 0
     put_live(constant(stored / "model", 50.0))
-    address, metrics, holder = load_settings().environments.production.database, Metrics(), ModelHolder()
+    database, metrics = database_at(load_settings().environments.production.database), Metrics()
+    holder = ModelHolder()
     holder.live = LiveModels(load_model(stored / "model", "1"), "")
     log: PredictionLog[PredictedBatch] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
+        database, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     log.start()
-    outcomes = OutcomeStore(address)
-    settings = load_settings().dashboard
-    with closing(StatusReporter(address, "production", metrics, settings, 1e9)) as status:
-        app = create_app(holder, recorder=Recorder(metrics, log), outcomes=outcomes, status=status)
-        with serve_in_thread(app) as client:
-            yield client
-        log.stop()
-        outcomes.close()
+    status = StatusReporter(database, "production", metrics, load_settings().dashboard, 1e9)
+    app = create_app(holder, recorder=Recorder(metrics, log), database=database, status=status)
+    with serve_in_thread(app) as client:
+        yield client
+    log.stop()
 
 
 def test_extreme_requests_are_accepted_and_readable(client: Client, run: Run) -> None:

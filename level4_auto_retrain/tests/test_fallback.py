@@ -26,7 +26,7 @@ from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.serving.worker import ServiceWorker
 from bike_demand.store import expected_ranges, queries
-from bike_demand.store.database import open_database
+from bike_demand.store.database import database_at, open_database
 from bike_demand.store.tables import ExpectedRange, LoggedPrediction
 from bike_demand.store.writer import PredictionLog
 from bike_demand.training.train import train
@@ -72,7 +72,7 @@ def send(
     metrics = Metrics()
     address = f"sqlite:///{folder / 'log.db'}"
     kept: PredictionLog[PredictedBatch] = PredictionLog(
-        address, 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
+        database_at(address), 0.01, 10_000, lambda entries: to_log_rows(entries, metrics.failed)
     )
     model = load_model(echo(folder / "model", field), "1")
     other = SecondModel(load_model(folder / "model", "2"), "second", "challenger", 0.5, "salt", "key")

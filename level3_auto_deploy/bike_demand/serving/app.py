@@ -20,12 +20,13 @@ from bike_demand.serving import docs
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role
 from bike_demand.serving.metrics import CONTENT_TYPE
-from bike_demand.serving.outcome_requests import NotStoredYetError, OutcomeStore, parse_outcomes
+from bike_demand.serving.outcome_requests import NotStoredYetError, parse_outcomes, store_outcomes
 from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.telemetry import IDS, Recorder, Telemetry
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
+from bike_demand.store.database import Database
 from bike_demand.store.outcomes import Stored
 
 OUTCOME_SECONDS = 15.0  # time limit for storing outcomes in the database
@@ -76,11 +77,11 @@ def create_app(
     *,
     keys: ApiKeys | None = None,
     recorder: Recorder | None = None,
-    outcomes: OutcomeStore | None = None,
+    database: Database | None = None,
 ) -> FastAPI:
     """The application with the holder's models, which are missing on day 0, before the first release.
 
-    Without keys, access is open; without a recorder, only metrics are kept; without a store, outcomes are
+    Without keys, access is open; without a recorder, only metrics are kept; without a database, outcomes are
     rejected.
     """
     keys, recorder = keys or ApiKeys(), recorder or Recorder()
@@ -131,12 +132,12 @@ def create_app(
     )
     async def post_outcomes(request: Request) -> Response:
         given = parse_outcomes(await read_body(request))
-        if outcomes is None:
+        if database is None:
             raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
 
         def store() -> Stored:
             recorder.flush()  # so that the predictions of an outcome are stored before it
-            return outcomes.store(given)
+            return store_outcomes(database, given)
 
         async def store_once_predicted() -> Stored:
             loop = asyncio.get_running_loop()
@@ -212,7 +213,7 @@ def create_live_app() -> FastAPI:
         await asyncio.to_thread(worker.stop)
 
     return create_app(
-        worker.holder, lifespan, keys=worker.keys, recorder=worker.recorder, outcomes=worker.outcomes
+        worker.holder, lifespan, keys=worker.keys, recorder=worker.recorder, database=worker.database
     )
 
 

@@ -10,10 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from bike_demand.core.current import LABEL, Outcome, OutcomeOfPrediction, RowId, label_of, row_id
-from bike_demand.core.errors import UnreachableError, UserError
+from bike_demand.core.errors import UserError
 from bike_demand.data.month import iso
 from bike_demand.serving.request_body import MAX_ROWS, reject_duplicate_fields, validation_error
-from bike_demand.store.database import Database, open_database
+from bike_demand.store.database import Database
 from bike_demand.store.outcomes import Stored, store
 from bike_demand.store.queries import rows_of
 
@@ -50,33 +50,16 @@ class NotStoredYetError(UserError):
     """A recent prediction is not in the database: another worker may store it soon."""
 
 
-class OutcomeStore:
-    """Stores outcomes in the database at an address, opened on first use."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-        self._database: Database | None = None
-
-    def store(self, outcomes: Sequence[OutcomeReport]) -> Stored:
-        """Store outcomes durably. Raises UserError if the database is down, NotStoredYetError,
-        RequestValidationError if there is no prediction with a given id, two labels for a row, or a key that
-        the database cannot hold; then nothing is stored.
-        """
-        self._database = database = self._database or open_database(self._address)
-        ids = [each.id for each in outcomes if isinstance(each, OutcomeOfPrediction)]
-        try:
-            return store(database, _labels(outcomes, rows_of(database, ids)))
-        except ValueError as error:
-            raise refusal(str(error)) from None
-        except UnreachableError:
-            self._database = None  # reopen it: it may have been deleted and created anew
-            database.close()
-            raise
-
-    def close(self) -> None:
-        """Close the database."""
-        if self._database is not None:
-            self._database.close()
+def store_outcomes(database: Database, outcomes: Sequence[OutcomeReport]) -> Stored:
+    """Store outcomes durably. Raises UserError if the database is down, NotStoredYetError,
+    RequestValidationError if there is no prediction with a given id, two labels for a row, or a key that the
+    database cannot hold; then nothing is stored.
+    """
+    ids = [each.id for each in outcomes if isinstance(each, OutcomeOfPrediction)]
+    try:
+        return store(database, _labels(outcomes, rows_of(database, ids)))
+    except ValueError as error:
+        raise refusal(str(error)) from None
 
 
 def _labels(outcomes: Sequence[OutcomeReport], predicted: Mapping[str, RowId]) -> dict[RowId, float]:

@@ -17,10 +17,9 @@ from bike_demand.serving.keys import ApiKeys
 from bike_demand.serving.live_models import LiveModels, ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.telemetry import Recorder
-from bike_demand.store.database import Database
+from bike_demand.store.database import Database, database_at
 from bike_demand.store.tables import Worker
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
@@ -39,22 +38,20 @@ class ServiceWorker:
         place: Environment = getattr(settings.environments, environment)
         self.holder = ModelHolder()
         self.keys = ApiKeys(Path(given.keys), may_be_open=bool(os.environ.get(OPEN_ACCESS)))
-        self.outcomes = OutcomeStore(place.database) if place.database else None
+        self.database = database_at(place.database)
         self._environment, self._poll_seconds = environment, given.poll_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
         self._reported: LiveModels | None = None  # as stored in the database
         self._report_at = 0.0  # when to renew it
         self._logs = JsonLogs()
         self._metrics = Metrics()
-        self._predictions: PredictionLog[PredictedBatch] | None = None
-        if place.database:
-            self._predictions = PredictionLog(
-                place.database,
-                given.log.flush_seconds,
-                given.log.queue,
-                lambda batches: to_log_rows(batches, self._metrics.failed),
-                self._after_flush,
-            )
+        self._predictions: PredictionLog[PredictedBatch] = PredictionLog(
+            self.database,
+            given.log.flush_seconds,
+            given.log.queue,
+            lambda batches: to_log_rows(batches, self._metrics.failed),
+            self._after_flush,
+        )
         self.recorder = Recorder(self._metrics, self._predictions, self._logs if given.log.requests else None)
         models = RegistryModels(Tracking(settings), place.alias, SERVING / environment)
         self._poller = RegistryPoller(self.holder, models, given.poll_seconds, self._after_poll)
@@ -69,8 +66,7 @@ class ServiceWorker:
         self._poller.start()
         if self.holder.live is None:
             log.info("waiting", extra={"detail": self.holder.reason()})
-        if self._predictions is not None:
-            self._predictions.start()
+        self._predictions.start()
         gc.collect()
         gc.freeze()  # imported modules live forever
         gc.set_threshold(200_000)  # predictions queued for the log must not trigger collections
@@ -78,10 +74,8 @@ class ServiceWorker:
     def stop(self) -> None:
         """Stop, and write what is pending."""
         self._poller.stop()
-        if self._predictions is not None:
-            self._predictions.stop()
-        if self.outcomes is not None:
-            self.outcomes.close()
+        self._predictions.stop()
+        self.database.close()
         self._logs.stop()
 
     def _after_poll(self, changed: bool) -> None:

@@ -37,11 +37,21 @@ T = TypeVar("T")
 
 
 class Database:
-    """The database of one environment. Thread-safe; call `close` at the end."""
+    """The database of one environment. Thread-safe; call `close` at the end.
 
-    def __init__(self, engine: Engine, where: str) -> None:
+    It is migrated before its first use, and again after an error: it may have been deleted and created anew.
+    """
+
+    def __init__(self, engine: Engine, where: str, *, is_migrated: bool = False) -> None:
         self.engine = engine
         self.where = where  # for messages, without a password
+        self._is_migrated = is_migrated
+
+    def migrate(self) -> None:
+        """Apply missing migrations. Raises UserError if the schema is of a newer version."""
+        if not self._is_migrated:
+            _migrate(Database(self.engine, self.where, is_migrated=True))
+            self._is_migrated = True
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -79,11 +89,13 @@ class Database:
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
+        self.migrate()
         try:
             yield
         except (IntegrityError, DataError):  # the database is up, but the row is invalid
             raise
         except SQLAlchemyError as error:
+            self._is_migrated = False
             message = one_line(error)
             if self.engine.dialect.name == "sqlite":
                 message = explain_sqlite_error(message, Path(str(self.engine.url.database)))
@@ -95,23 +107,27 @@ def open_database(address: str) -> Database:
 
     Raises UserError if the address is invalid, the database is down, or its schema is of a newer version.
     """
+    database = database_at(address)
+    try:
+        database.migrate()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def database_at(address: str) -> Database:
+    """Like `open_database`, but connects on first use. Raises UserError if the address is invalid."""
     try:
         url = make_url(address)
     except (ArgumentError, ValueError):  # ValueError: a port that is not a number
         shown = address.rpartition("@")[2]  # without a password
         raise UserError(f"database {shown!r}: not an address; {ADVICE}") from None
     if url.drivername == "sqlite" and url.database and url.database != ":memory:":
-        database = _sqlite(Path(url.database).absolute())
-    elif url.drivername in ("postgresql", "postgresql+psycopg"):
-        database = _postgresql(address)
-    else:
-        raise UserError(f"database {url.render_as_string()!r}: not supported; {ADVICE}")
-    try:
-        _migrate(database)
-    except BaseException:
-        database.close()
-        raise
-    return database
+        return _sqlite(Path(url.database).absolute())
+    if url.drivername in ("postgresql", "postgresql+psycopg"):
+        return _postgresql(address)
+    raise UserError(f"database {url.render_as_string()!r}: not supported; {ADVICE}")
 
 
 def database_exists(address: str) -> bool:

@@ -7,7 +7,6 @@ since the last flush are missing.
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from sqlalchemy import delete, inspect
 from sqlalchemy.exc import DataError, IntegrityError
 
 from bike_demand.core.errors import UserError
-from bike_demand.store.database import Database, one_line, open_database
+from bike_demand.store.database import Database, one_line
 from bike_demand.store.tables import LoggedPrediction, Worker
 
 RETRY_SECONDS = 1.0  # before a failed database is tried again
@@ -51,21 +50,19 @@ class PredictionLog(Generic[Entry]):
 
     def __init__(
         self,
-        address: str,
+        database: Database,
         flush_seconds: float,
         limit: int,
         rows: Callable[[Sequence[Entry]], list[Row]],
         after_flush: Callable[[Database, bool], None] = lambda _database, _last: None,
     ) -> None:
-        self._address, self._flush_seconds, self._limit, self._rows = address, flush_seconds, limit, rows
+        self._database, self._flush_seconds, self._limit, self._rows = database, flush_seconds, limit, rows
         self._after_flush = after_flush
         self._entries: deque[Entry] = deque()
         self._pending: list[Row] = []  # converted but not yet written
         # Each counter is written by one thread only, so no lock is needed.
         self._added = self._refused = 0  # by the request thread
         self._written = self._dropped = 0  # by the writer
-        self._database: Database | None = None
-        self._retry_at = 0.0
         self.error: str | None = None  # why the database cannot be written to at the moment
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._flushed = threading.Condition()  # notified after each flush
@@ -122,17 +119,13 @@ class PredictionLog(Generic[Entry]):
             with self._flushed:
                 self._finished = self._started
                 self._flushed.notify_all()
-        self._retry_at = 0.0
+            if self.error is not None:
+                self._stopping.wait(RETRY_SECONDS)
         self._try_to_flush(last=True)
-        if self._database is not None:
-            self._database.close()
 
     def _try_to_flush(self, last: bool = False) -> None:
-        if time.monotonic() < self._retry_at:
-            return
         try:
-            if self._database is None:
-                self._database = open_database(self._address)
+            self._database.migrate()  # also without rows, so that an error is noticed
             self._flush(self._database)
             self._after_flush(self._database, last)
         except Exception as error:  # the thread must survive any error, which is logged below
@@ -140,10 +133,6 @@ class PredictionLog(Generic[Entry]):
             if message != self.error:
                 log.error("prediction_log_error", extra={"detail": message, "capacity": self._limit})
             self.error = message
-            self._retry_at = time.monotonic() + RETRY_SECONDS
-            if self._database is not None:  # reopen it: it may have been deleted and created anew
-                self._database.close()
-                self._database = None
             return
         if self.error is not None:
             self.error = None

@@ -24,13 +24,14 @@ from bike_demand.serving.fallback import Fallback
 from bike_demand.serving.keys import ApiKeys, RequireKey
 from bike_demand.serving.live_models import LiveModels, ModelHolder, Role
 from bike_demand.serving.metrics import CONTENT_TYPE
-from bike_demand.serving.outcome_requests import NotStoredYetError, OutcomeStore, parse_outcomes
+from bike_demand.serving.outcome_requests import NotStoredYetError, parse_outcomes, store_outcomes
 from bike_demand.serving.prediction import Batcher, InvalidPredictionError, PredictedBatch, Variant
 from bike_demand.serving.request_body import parse_rows, read_body
 from bike_demand.serving.status import StatusDocument, StatusReporter
 from bike_demand.serving.telemetry import IDS, Recorder, Telemetry
 from bike_demand.serving.web import ErrorDetail, Lifespan, Status, drain_on_sigterm, new_app, not_draining
 from bike_demand.serving.worker import ENVIRONMENT, ServiceWorker
+from bike_demand.store.database import Database
 from bike_demand.store.outcomes import Stored
 
 STATIC = Path(__file__).with_name("static")
@@ -99,13 +100,13 @@ def create_app(
     *,
     keys: ApiKeys | None = None,
     recorder: Recorder | None = None,
-    outcomes: OutcomeStore | None = None,
+    database: Database | None = None,
     fallback: Fallback | None = None,
     status: StatusReporter | None = None,
 ) -> FastAPI:
     """The application with the holder's models, which are missing on day 0, before the first release.
 
-    Without keys, access is open; without a recorder, only metrics are kept; without a store, outcomes are
+    Without keys, access is open; without a recorder, only metrics are kept; without a database, outcomes are
     rejected.
     """
     keys, recorder, fallback = keys or ApiKeys(), recorder or Recorder(), fallback or Fallback()
@@ -159,12 +160,12 @@ def create_app(
     )
     async def post_outcomes(request: Request) -> Response:
         given = parse_outcomes(await read_body(request))
-        if outcomes is None:
+        if database is None:
             raise HTTPException(503, "this environment has no database, so outcomes cannot be stored")
 
         def store() -> Stored:
             recorder.flush()  # so that the predictions of an outcome are stored before it
-            return outcomes.store(given)
+            return store_outcomes(database, given)
 
         async def store_once_predicted() -> Stored:
             loop = asyncio.get_running_loop()
@@ -267,7 +268,7 @@ def create_live_app() -> FastAPI:
         lifespan,
         keys=worker.keys,
         recorder=worker.recorder,
-        outcomes=worker.outcomes,
+        database=worker.database,
         fallback=worker.fallback,
         status=worker.status,
     )

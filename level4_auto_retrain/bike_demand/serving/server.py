@@ -13,6 +13,7 @@ from bike_demand.serving.keys import read_keys
 from bike_demand.serving.metrics import METRICS_FOLDER
 from bike_demand.serving.web import address_of, bind, run
 from bike_demand.serving.worker import ENVIRONMENT, OPEN_ACCESS
+from bike_demand.store.database import database_at
 from bike_demand.store.tracking import Tracking
 
 
@@ -24,6 +25,7 @@ def serve(host: str, port: int, workers: int, environment: str = "production") -
     """
     settings = load_settings()
     Tracking(settings)  # reports a wrong setting once, not once per worker
+    database_at(getattr(settings.environments, environment).database)  # likewise
     file = Path(settings.serving.keys)
     keys = read_keys(file)
     variables = {ENVIRONMENT: environment, OPEN_ACCESS: "" if file.exists() else "allowed"}

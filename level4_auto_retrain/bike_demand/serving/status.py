@@ -17,7 +17,7 @@ from bike_demand.serving.live_models import LiveModels
 from bike_demand.serving.metrics import Metrics, RequestStatistics
 from bike_demand.store import event_log, expected_ranges
 from bike_demand.store.daily_stats import latest_drift_report, read_days
-from bike_demand.store.database import Database, open_database
+from bike_demand.store.database import Database
 from bike_demand.store.deployments import all_deployments, history
 from bike_demand.store.queries import workers
 from bike_demand.store.tables import (
@@ -120,17 +120,16 @@ class StatusDocument(BaseModel):
 class StatusReporter:
     """Builds the status document from the database, the metrics, and the models in this process. Thread-safe.
 
-    `worker_timeout`: seconds after its last heartbeat for which a worker counts as running.
+    `timeout`: seconds after its last heartbeat for which a worker counts as running.
     """
 
     def __init__(
-        self, address: str, environment: str, metrics: Metrics, settings: Dashboard, worker_timeout: float
+        self, database: Database, environment: str, metrics: Metrics, settings: Dashboard, timeout: float
     ) -> None:
-        self._address, self._environment, self._metrics = address, environment, metrics
-        self._settings, self._timeout = settings, worker_timeout
-        self._database: Database | None = None
+        self._database, self._environment, self._metrics = database, environment, metrics
+        self._settings, self._timeout = settings, timeout
         self._cached: tuple[float, tuple[LiveModels | None, str | None], bytes] | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     def json(self, live: LiveModels | None, registry_error: str | None) -> bytes:
         """The document as JSON. `registry_error`: why the registry is unreachable at the moment."""
@@ -143,13 +142,6 @@ class StatusReporter:
             self._cached = (time.monotonic(), (live, registry_error), content)
             return content
 
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            if self._database is not None:
-                self._database.close()
-                self._database = None
-
     def _document(self, live: LiveModels | None, registry_error: str | None) -> StatusDocument:
         known = self._settings.model_dump() | {
             "environment": self._environment,
@@ -158,11 +150,8 @@ class StatusReporter:
         }
         errors = [registry_error] if registry_error else []
         try:
-            if self._address and self._database is None:
-                self._database = open_database(self._address)
-            found = read_status(self._database, self._environment, self._timeout) if self._database else {}
+            found = read_status(self._database, self._environment, self._timeout)
         except UserError as error:
-            self.close()  # reopen it: it may have been deleted and created anew
             responses = (f"Version {live.model.version} keeps predicting.",) if live else ()
             headline = Headline("bad", "The database does not respond", str(error), responses)
             return StatusDocument(**known, errors=[str(error), *errors], headline=headline)

@@ -18,12 +18,11 @@ from bike_demand.serving.keys import ApiKeys
 from bike_demand.serving.live_models import LiveModels, ModelHolder, RegistryModels, RegistryPoller
 from bike_demand.serving.logs import JsonLogs
 from bike_demand.serving.metrics import Metrics
-from bike_demand.serving.outcome_requests import OutcomeStore
 from bike_demand.serving.prediction import PredictedBatch, to_log_rows
 from bike_demand.serving.status import StatusReporter
 from bike_demand.serving.telemetry import Recorder
 from bike_demand.store import expected_ranges
-from bike_demand.store.database import Database
+from bike_demand.store.database import Database, database_at
 from bike_demand.store.tables import Worker
 from bike_demand.store.tracking import Tracking
 from bike_demand.store.writer import PredictionLog, remove_worker, report_worker
@@ -44,7 +43,7 @@ class ServiceWorker:
         place: Environment = getattr(settings.environments, environment)
         self.holder = ModelHolder()
         self.keys = ApiKeys(Path(given.keys), may_be_open=bool(os.environ.get(OPEN_ACCESS)))
-        self.outcomes = OutcomeStore(place.database) if place.database else None
+        self.database = database_at(place.database)
         self._environment, self._poll_seconds = environment, given.poll_seconds
         self._name = f"{socket.gethostname()}:{os.getpid()}:{time.time():.0f}"
         self._reported: LiveModels | None = None  # as stored in the database
@@ -53,16 +52,14 @@ class ServiceWorker:
         self._logs = JsonLogs()
         self._metrics = Metrics()
         timeout = MISSED_HEARTBEATS * max(given.poll_seconds, given.log.flush_seconds) + 1
-        self.status = StatusReporter(place.database, environment, self._metrics, settings.dashboard, timeout)
-        self._predictions: PredictionLog[PredictedBatch] | None = None
-        if place.database:
-            self._predictions = PredictionLog(
-                place.database,
-                given.log.flush_seconds,
-                given.log.queue,
-                lambda batches: to_log_rows(batches, self._metrics.failed),
-                self._after_flush,
-            )
+        self.status = StatusReporter(self.database, environment, self._metrics, settings.dashboard, timeout)
+        self._predictions: PredictionLog[PredictedBatch] = PredictionLog(
+            self.database,
+            given.log.flush_seconds,
+            given.log.queue,
+            lambda batches: to_log_rows(batches, self._metrics.failed),
+            self._after_flush,
+        )
         self.recorder = Recorder(self._metrics, self._predictions, self._logs if given.log.requests else None)
         models = RegistryModels(Tracking(settings), place.alias, SERVING / environment)
         self._poller = RegistryPoller(self.holder, models, given.poll_seconds, self._after_poll)
@@ -77,10 +74,9 @@ class ServiceWorker:
         self._poller.start()
         if self.holder.live is None:
             log.info("waiting", extra={"detail": self.holder.reason()})
-        if self._predictions is not None:
-            self._predictions.start()
-            # Reads the expected ranges, without which implausible values would be used unchanged.
-            self._predictions.flush(RANGES_TIMEOUT_SECONDS)
+        self._predictions.start()
+        # Reads the expected ranges, without which implausible values would be used unchanged.
+        self._predictions.flush(RANGES_TIMEOUT_SECONDS)
         gc.collect()
         gc.freeze()  # imported modules live forever
         gc.set_threshold(200_000)  # predictions queued for the log must not trigger collections
@@ -88,11 +84,8 @@ class ServiceWorker:
     def stop(self) -> None:
         """Stop, and write what is pending."""
         self._poller.stop()
-        if self._predictions is not None:
-            self._predictions.stop()
-        if self.outcomes is not None:
-            self.outcomes.close()
-        self.status.close()
+        self._predictions.stop()
+        self.database.close()
         self._logs.stop()
 
     def _after_poll(self, changed: bool) -> None:
