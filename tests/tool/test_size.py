@@ -12,13 +12,13 @@ LIMITS = {
     # their predictions are stored; 49 addresses of another program or environment, watches that a person
     # ends, missing workers, and 23 tests that do not begin in the past; and 8 texts and nulls that are
     # accepted, from level 2 on.
-    "level1_devops": 2518,
-    "level2_auto_training": 4501,
-    "level3_auto_deploy": 7957,
+    "level1_devops": 2473,
+    "level2_auto_training": 4454,
+    "level3_auto_deploy": 7771,
     # With level shifts, about 130, three reports with a dashboard, 160, alerts of what returns, fails or
     # stops (outcomes), 76, results of trainings that change later and odd requests, 48, and trainings that
     # fail or wait, 46.
-    "level4_auto_retrain": 11125,
+    "level4_auto_retrain": 10911,
     # With thousands separators, UTC offsets and their time zone, opening hours, clock changes, short tables,
     # row numbers, words for missing values, texts that hold numbers or dates, and names that are kept, 152;
     # values without a name, and a draft that cannot be installed, 21.
